@@ -1,0 +1,90 @@
+"""Pictures of histories and answers, as matplotlib figures that need no screen."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+INK, MUTED, ACCENT, WRONG = "#1f2933", "#9aa5b1", "#2f6fb5", "#c0392b"
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110, bbox_inches="tight")
+    return file.getvalue()
+
+
+def curves(history: Sequence[dict[str, float]]) -> Figure:
+    """Learning curves: a panel for the loss and each metric, training and validation together, by epoch."""
+    names = [name for name in history[0] if name not in ("epoch", "step") and not name.startswith("val_")] if history else []
+    figure = Figure(figsize=(4.2 * max(1, len(names)), 3.2), layout="constrained")
+    for axes, name in zip(np.atleast_1d(figure.subplots(1, max(1, len(names)))), names, strict=False):
+        for key, colour, label in ((name, MUTED, "training"), (f"val_{name}", ACCENT, "validation")):
+            points = [(row["epoch"], row[key]) for row in history if key in row]
+            if points:
+                axes.plot(*zip(*points, strict=True), color=colour, label=label, marker="." if len(points) < 30 else None)
+        axes.set(xlabel="epoch", title=name.replace("_", " "))
+        if any(f"val_{name}" in row for row in history):
+            axes.legend(frameon=False)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
+    """A confusion matrix, counts (truth, answer): rows are shaded by their share, cells say the count."""
+    side = min(12.0, 2.5 + 0.45 * len(classes))
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if len(classes) <= 25:
+        for row, column in np.ndindex(*matrix.shape):
+            if matrix[row, column]:
+                colour = "white" if shares[row, column] > 0.5 else INK
+                axes.text(column, row, matrix[row, column], ha="center", va="center", color=colour, fontsize=8)
+    size = 9 if len(classes) <= 25 else 4
+    axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=size)
+    axes.set_yticks(range(len(classes)), classes, fontsize=size)
+    axes.set(xlabel="answer", ylabel="truth")
+    return figure
+
+
+def image_grid(images: Sequence[np.ndarray], titles: Sequence[str], *, wrong: Sequence[bool] | None = None) -> Figure:
+    """Images (height, width, 1 or 3) uint8 in rows of eight, each under its title; the titles of wrong ones are red."""
+    columns = min(8, max(1, len(images)))
+    rows = -(-max(1, len(images)) // columns)
+    figure = Figure(figsize=(1.5 * columns, 1.75 * rows), layout="constrained")
+    for number, axes in enumerate(np.atleast_1d(figure.subplots(rows, columns)).flat):
+        axes.axis("off")
+        if number < len(images):
+            show_image(axes, images[number])
+            axes.set_title(titles[number], fontsize=8, color=WRONG if wrong is not None and wrong[number] else INK)
+    return figure
+
+
+def probabilities(image: np.ndarray, names: Sequence[str], values: Sequence[float], title: str) -> Figure:
+    """An image beside its most probable names, as bars."""
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))
+    left.axis("off")
+    show_image(left, image)
+    left.set_title(title, fontsize=9, color=INK)
+    positions = np.arange(len(names))[::-1]
+    right.barh(positions, values, color=[ACCENT, *[MUTED] * (len(names) - 1)])
+    for position, value in zip(positions, values, strict=True):
+        right.text(min(value + 0.02, 0.86), position, f"{value:.1%}", va="center", fontsize=8, color=INK)
+    right.set_yticks(positions, names)
+    right.set_xlim(0, 1)
+    right.set_xlabel("probability")
+    right.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def show_image(axes: Any, image: np.ndarray) -> None:
+    """Draws one image; one channel is grey."""
+    axes.imshow(np.squeeze(image, -1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)

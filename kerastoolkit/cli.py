@@ -1,0 +1,327 @@
+"""The command line: each command reads its arguments, calls one verb and prints what that returns.
+
+The verbs import Keras and TensorFlow, which takes seconds, so the commands import them
+themselves: help, lists and mistakes in names answer at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+import kerastoolkit
+from kerastoolkit import catalog
+from kerastoolkit.experiment import InputError, RunError
+from kerastoolkit.terminal import print_facts, print_json, print_table, start_tensorflow
+
+
+def main(recipe: Callable[..., Any] | None = None, arguments: list[str] | None = None) -> NoReturn:
+    """Runs the command line, then leaves with 0, 1 (a run failed), 2 (bad input) or 130 (Ctrl-C).
+
+    Args:
+        recipe: a recipe function, given at the end of its own file: the arguments are those of its ``train``.
+        arguments: in place of ``sys.argv[1:]``.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if recipe is not None:
+        arguments = ["train", f"{recipe.__code__.co_filename}:{recipe.__name__}", *arguments]
+    wishes = {"traceback": False}
+    try:
+        status = commands.main(arguments, prog_name="kerastoolkit", standalone_mode=False, obj=wishes) or 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        status = 2
+    except (click.Abort, KeyboardInterrupt):
+        status = 130
+    except Exception as error:
+        if wishes["traceback"]:
+            sys.excepthook(*sys.exc_info())
+        message, status = _told(error)
+        click.echo(f"error: {message}", err=True)
+    sys.exit(status)
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    """An error as one line, and the exit status that goes with it."""
+    if isinstance(error, click.ClickException):
+        return " ".join(error.format_message().split()), 2
+    if isinstance(error, (InputError, catalog.CatalogError)):
+        return " ".join(str(error).split()), 2
+    if isinstance(error, RunError):
+        return " ".join(str(error).split()), 1
+    first_line = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first_line} (--traceback shows where)", 1
+
+
+def _note_traceback(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    context.obj["traceback"] |= wanted
+
+
+def _examples(lines: tuple[str, ...]) -> str:
+    return "\b\nExamples:\n" + "\n".join(f"  kerastoolkit {line}" for line in lines)
+
+
+def _command(name: str, *examples: str, group: click.Group | None = None) -> Callable[..., click.Command]:
+    """A decorator that makes a function a command; its help ends with the examples."""
+
+    def make(function: Callable[..., None]) -> click.Command:
+        command = (group or commands).command(name, epilog=_examples(examples))(function)
+        command.params.append(_traceback)
+        return command
+
+    return make
+
+
+_traceback = click.Option(
+    ["--traceback"],
+    is_flag=True,
+    expose_value=False,
+    callback=_note_traceback,
+    help="Show where errors arise.",
+)
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+_data_dir = click.option("--data-dir", metavar="DIR", help="Where data sets are; sets TFDS_DATA_DIR.")
+_data = click.option("--data", metavar="NAME|PATH", help="A data set's name, `sample`, or your own path.")
+_set = click.option("--set", "settings", metavar="K=V", multiple=True, help="Change a setting; repeatable.")
+_split = click.Choice(["train", "validation", "test"])
+
+
+@click.group(epilog=_examples(("list", "train digits-cnn", "evaluate last", "export last")))
+@click.version_option(kerastoolkit.__version__, message="%(prog)s %(version)s")
+def commands() -> None:
+    """Train, evaluate, use and export neural networks with Keras 3.
+
+    A recipe names a data set, a network and how to train it. `train` leaves a run folder, and `evaluate`,
+    `predict` and `export` need nothing else. RUN is such a folder, or `last`.
+    """
+
+
+commands.params.append(_traceback)
+
+
+@_command("list", "list", "list recipes", "list recipes --names")
+@click.argument("what", type=click.Choice(["recipes", "models", "data"]), required=False)
+@click.option("--names", is_flag=True, help="Print only the names, one on a line.")
+def list_command(what: str | None, names: bool) -> None:
+    """List recipes, models and data sets."""
+    kinds = {"recipes": catalog.recipes, "models": catalog.models, "data": catalog.data_sets}
+    for kind in [what] if what else kinds:
+        entries = kinds[kind]()
+        if names:
+            click.echo("".join(f"{entry.name}\n" for entry in entries), nl=False)
+        else:
+            print_table([{"name": entry.name, "what it is": entry.summary} for entry in entries], title=kind)
+
+
+@_command("show", "show digits-cnn", "show cifar10-resnet20 --set depth=56 --layers")
+@click.argument("recipe")
+@_set
+@_data
+@_data_dir
+@click.option("--layers", is_flag=True, help="Show the table of layers too.")
+@_as_json
+def show_command(recipe: str, settings: tuple[str, ...], data: str | None, data_dir: str | None, layers: bool,
+                 as_json: bool) -> None:  # fmt: skip
+    """Describe a recipe.
+
+    Its paper and published figures, settings, data, parameters, and FLOPs of one forward pass on one example.
+    """
+    found, overrides = _recipe(recipe, settings, data=data)
+    with _verb(data_dir, as_json):
+        from kerastoolkit.show import show
+
+        facts = show(found, overrides)
+    if as_json:
+        return print_json(facts)
+    table = facts.pop("layers", [])
+    click.echo(facts.pop("documentation") + "\n")
+    print_facts(facts)
+    if layers:
+        print_table(table, title="layers")
+
+
+@_command(
+    "train",
+    "train digits-cnn",
+    "train cifar10-resnet20 --epochs 30 --set learning_rate=0.05",
+    "train cifar10-cnn --data path/to/class_folders --out runs/mine",
+    "train path/to/mine.py:my_recipe --dry-run",
+    "train --resume last --epochs 60",
+)
+@click.argument("recipe", metavar="RECIPE|FILE.py:FUNCTION", required=False)
+@_set
+@_data
+@_data_dir
+@click.option("--epochs", type=int, help="Passes over the training examples.")
+@click.option("--out", metavar="DIR", help="The run's own folder.  [default: runs/<recipe>/<number>]")
+@click.option("--seed", type=int, help="Of weights, order, augmentation and dropout.  [default: 0]")
+@click.option("--checkpoint-seconds", type=float, default=30, show_default=True, help="Between checkpoints.")
+@click.option("--dry-run", is_flag=True, help="Build everything and one batch; train and write nothing.")
+@click.option("--resume", metavar="RUN", help="Continue this run with its own settings, or for more epochs.")
+def train_command(recipe: str | None, settings: tuple[str, ...], data: str | None, data_dir: str | None,
+                  epochs: int | None, out: str | None, seed: int | None, checkpoint_seconds: float,
+                  dry_run: bool, resume: str | None) -> None:  # fmt: skip
+    """Train a recipe, or continue a run.
+
+    The same command continues a run that was stopped, at whatever moment. The run's folder is the last line
+    on standard output; progress goes to standard error.
+    """
+    if resume is not None:
+        given = {"a recipe": recipe, "--set": settings, "--data": data, "--out": out, "--seed": seed}
+        for name, value in {**given, "--dry-run": dry_run or None}.items():
+            if value not in (None, ()):
+                raise click.UsageError(f"--resume keeps the run's own settings: {name} cannot go with it")
+    elif recipe is None:
+        raise click.UsageError("a recipe is missing (`kerastoolkit list recipes`), or a run to --resume")
+    else:
+        found, overrides = _recipe(recipe, settings, data=data, epochs=epochs)
+    with _verb(data_dir):
+        from kerastoolkit import train
+
+        if dry_run:
+            return print_facts(train.dry_run(found, overrides, seed=seed or 0))
+        how = {"checkpoint_seconds": checkpoint_seconds}
+        if resume is not None:
+            folder = train.resume(resume, epochs=epochs, **how)
+        else:
+            folder = train.train(found, overrides, out=out, seed=seed or 0, data_dir=data_dir, **how)
+    click.echo(f"run: {folder}")
+
+
+@_command("evaluate", "evaluate last", "evaluate runs/digits-cnn/1 --split validation --json")
+@click.argument("run")
+@click.option("--split", type=_split, default="test", show_default=True, help="Which examples to score.")
+@_data
+@_data_dir
+@_as_json
+def evaluate_command(run: str, split: str, data: str | None, data_dir: str | None, as_json: bool) -> None:
+    """Score a finished run, and draw how it does.
+
+    The figures go to evaluation.json and the pictures to plots/ in the run's folder.
+    """
+    with _verb(data_dir, as_json):
+        from kerastoolkit.evaluate import evaluate
+
+        record, report = evaluate(run, split=split, data=data, data_dir=data_dir)
+    if as_json:
+        return print_json(record)
+    print_facts({key: value for key, value in record.items() if key not in ("figures", "baselines")})
+    methods = {record["recipe"]: record["figures"], **record["baselines"]}
+    columns = list(dict.fromkeys(name for figures in methods.values() for name in figures))
+    rows = [{"method": name, **{key: each.get(key) for key in columns}} for name, each in methods.items()]
+    for title, table in {"figures": rows, **report.tables}.items():
+        print_table(table, title=title)
+
+
+@_command("predict", "predict last digit.png", "predict exported/digits *.jpg --out answers --json")
+@click.argument("target", metavar="RUN|SAVEDMODEL")
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
+@click.option("--out", metavar="DIR", help="Draw each input with its answer into this folder.")
+@_as_json
+def predict_command(target: str, inputs: tuple[str, ...], out: str | None, as_json: bool) -> None:
+    """Answer for inputs of your own."""
+    with _verb(None, as_json):
+        from kerastoolkit.predict import predict
+
+        rows = predict(target, list(inputs), out=out)
+    print_json({"predictions": rows}) if as_json else print_table(rows)
+
+
+@_command("export", "export last", "export runs/digits-cnn/1 exported/digits")
+@click.argument("run")
+@click.argument("directory", metavar="[DIR]", required=False)
+def export_command(run: str, directory: str | None) -> None:
+    """Write a run as a SavedModel.
+
+    It takes raw input: files' bytes, text, unscaled numbers. Other programs need only TensorFlow to use it.
+    """
+    with _verb(None):
+        from kerastoolkit.export import export
+
+        folder = export(run, directory)
+    click.echo(f"exported: {folder}")
+
+
+@commands.group("data", epilog=_examples(("data list", "data prepare cifar10", "data inspect digits")))
+def data_commands() -> None:
+    """List, fetch and look at data sets."""
+
+
+@_command("list", "data list", group=data_commands)
+@click.pass_context
+def data_list_command(context: click.Context) -> None:
+    """List the data sets that have a name."""
+    context.invoke(list_command, what="data", names=False)
+
+
+@_command("prepare", "data prepare mnist", "data prepare cifar10 --data-dir ~/data", group=data_commands)
+@click.argument("name")
+@_data_dir
+def data_prepare_command(name: str, data_dir: str | None) -> None:
+    """Fetch a data set for later use."""
+    with _verb(data_dir):
+        from kerastoolkit.data.images import prepare
+
+        message = prepare(name, data_dir)
+    click.echo(message)
+
+
+@_command("inspect", "data inspect digits", "data inspect my_photographs --out look.png", group=data_commands)
+@click.argument("name", metavar="NAME|PATH")
+@click.option("--split", type=_split, default="train", show_default=True, help="Which examples to look at.")
+@click.option("--out", metavar="FILE", help="The picture to write.  [default: <name>-<split>.png]")
+@_data_dir
+def data_inspect_command(name: str, split: str, out: str | None, data_dir: str | None) -> None:
+    """Draw some examples, and count them all."""
+    picture = Path(out or f"{Path(name).resolve().name}-{split}.png")
+    if not picture.parent.is_dir():
+        raise InputError(f"the folder of --out does not exist: {picture.parent}")
+    if picture.suffix.lower() not in (".png", ".jpg", ".jpeg", ".svg", ".pdf"):
+        raise InputError(f"--out must end in .png, .jpg, .svg or .pdf, got {picture}")
+    with _verb(data_dir):
+        from kerastoolkit.data.images import inspect, labelled_images
+
+        rows, figure = inspect(labelled_images(name), split)
+        figure.savefig(picture)
+    print_table(rows, title=f"{name}, {split}")
+    click.echo(f"picture: {picture}")
+
+
+@_command("compare", "compare runs/digits-cnn/1 runs/digits-cnn/2", "compare runs/*/* --json")
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+@_as_json
+def compare_command(runs: tuple[str, ...], as_json: bool) -> None:
+    """Set runs side by side.
+
+    The columns are the settings in which the runs differ, and their figures.
+    """
+    from kerastoolkit.runs import compare
+
+    rows = compare(list(runs))
+    print_json({"runs": rows}) if as_json else print_table(rows)
+
+
+def _recipe(text: str, settings: tuple[str, ...], **short: Any) -> tuple[catalog.Recipe, dict[str, Any]]:
+    """The recipe and its checked overrides; ``--epochs 3`` is short for ``--set epochs=3``."""
+    found = catalog.find_recipe(text)
+    given = [f"{name}={value}" for name, value in short.items() if value is not None]
+    return found, catalog.parse_overrides(found, [*settings, *given])
+
+
+@contextlib.contextmanager
+def _verb(data_dir: str | None, as_json: bool = False) -> Iterator[None]:
+    """Where a verb runs: TensorFlow is there, and with --json what the verb prints goes to standard error."""
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if backend != "tensorflow":
+        raise InputError(f"the commands need the tensorflow backend, but KERAS_BACKEND is {backend}")
+    if data_dir is not None:
+        os.environ["TFDS_DATA_DIR"] = data_dir
+    start_tensorflow()
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        yield

@@ -1,0 +1,1 @@
+"""Data sets: where the examples come from, their checks, splits, augmentation and preprocessing."""

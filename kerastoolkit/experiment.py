@@ -1,0 +1,195 @@
+"""The records that a recipe is made of: Experiment, Data, Source, Task and Report.
+
+They hold functions and Keras models, never state of a run. ``Data`` and ``Task`` also carry a JSON description of how they
+were made, so that a run folder alone is enough to score or use a finished run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+PACKAGE = "kerastoolkit"
+
+
+class InputError(ValueError):
+    """Something that a person gave is wrong: a name, a value, a file. The command line prints it as one line, exit 2."""
+
+
+class RunError(RuntimeError):
+    """A run failed for a reason that is not the input's form: a loss that is not finite, a full disk. Exit 1."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Examples by number, so that any step of any epoch is computed without those before it.
+
+    Attributes:
+        size: number of examples.
+        fetch: int64 indices (batch,) -> raw batch, a dict of tensors whose first dimension is the batch. Called inside
+            ``tf.data``'s map (a graph), so it must be made of TensorFlow operations.
+    """
+
+    size: int
+    fetch: Callable[[Any], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set: three splits and what the raw examples are.
+
+    Attributes:
+        name: what it is called in tables.
+        train, validation, test: the splits; validation is cut from the training examples, and test is for ``evaluate`` alone.
+            Nothing is read until a split's ``fetch`` is called.
+        inputs: keys of the raw batch that the serving model takes; the other keys are truths.
+        encoded: whether the raw inputs are files' bytes, which ``Task.decode`` turns into tensors first.
+        about: facts of the examples (classes, shape, ...), by plain names.
+        description: how to make this record again; filled in by ``described``.
+    """
+
+    name: str
+    train: Source
+    validation: Source
+    test: Source
+    inputs: tuple[str, ...]
+    encoded: bool
+    about: dict[str, Any]
+    description: dict[str, Any] = field(default_factory=dict)
+
+    def split(self, name: str) -> Source:
+        """The split called ``name``: train, validation or test."""
+        if name not in ("train", "validation", "test"):
+            raise InputError(f"split must be train, validation or test, got {name}")
+        return getattr(self, name)
+
+    def truths(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The part of a raw batch that is not given to the model."""
+        return {key: value for key, value in batch.items() if key not in self.inputs}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What ``evaluate`` found.
+
+    Attributes:
+        figures: plain name -> number, the model's.
+        baselines: method -> {plain name -> number}, other methods on the same examples.
+        tables: title -> rows (dicts of cells with the same keys).
+        pictures: file name without suffix -> matplotlib Figure.
+    """
+
+    figures: dict[str, float]
+    baselines: dict[str, dict[str, float]] = field(default_factory=dict)
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    pictures: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked of a network: targets, loss, answers, figures and pictures.
+
+    Attributes:
+        name: classification, detection, ...
+        encode: (truths, network inputs, side outputs, seeds (batch, 2)) -> (extra network inputs or {}, targets).
+        loss: (targets, network outputs) -> one loss per example (batch,).
+        metrics: plain name -> function (targets, network outputs) -> one value per example (batch,), averaged in training.
+        decode: preprocess model -> model from encoded bytes to what ``preprocess`` takes; None where raw is never encoded.
+        answer: network -> model from network inputs (and side outputs) to answers, a dict of named tensors.
+        score: (iterable of (raw batch, answers), Data) -> Report; batches are dicts of NumPy arrays.
+        read: what a person points at on the command line (list of str) -> (names, raw inputs as a dict of NumPy arrays).
+        tell: (names, answers) -> a row (dict) for each input, for tables and JSON.
+        draw: (raw inputs of one example, its answers, name) -> matplotlib Figure.
+        probe: serving model -> raw inputs of made-up examples, on which an export is compared with the run.
+        description: how to make this record again; filled in by ``described``.
+    """
+
+    name: str
+    encode: Callable[..., tuple[dict[str, Any], Any]]
+    loss: Callable[[Any, Any], Any]
+    metrics: dict[str, Callable[[Any, Any], Any]]
+    answer: Callable[[Any], Any]
+    score: Callable[..., Report]
+    read: Callable[[list[str]], tuple[list[str], dict[str, Any]]]
+    tell: Callable[[list[str], dict[str, Any]], list[dict[str, Any]]]
+    draw: Callable[[dict[str, Any], dict[str, Any], str], Any]
+    probe: Callable[[Any], dict[str, Any]]
+    decode: Callable[[Any], Any] | None = None
+    description: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a recipe returns: everything that ``train`` needs.
+
+    Attributes:
+        data: the data set.
+        preprocess: functional model, decoded raw inputs (a dict by name) -> network inputs.
+        network: functional model that a builder made: network inputs -> raw outputs (logits, ...).
+        task: what is asked of the network.
+        optimizer: a Keras optimizer.
+        epochs: passes over the training split.
+        batch_size: examples in a step.
+        augment: (raw batch, seeds (batch, 2) int32, fetch) -> raw batch, on training examples only; stateless.
+        callbacks: Keras callbacks; those with state must have ``get_state`` and ``set_state``, or be Keras' own
+            EarlyStopping or ReduceLROnPlateau.
+        jit_compile: compile the training step with XLA. It pays for recurrent networks and costs convolutional ones on CPUs.
+    """
+
+    data: Data
+    preprocess: Any
+    network: Any
+    task: Task
+    optimizer: Any
+    epochs: int
+    batch_size: int
+    augment: Callable[..., dict[str, Any]] | None = None
+    callbacks: tuple[Any, ...] = ()
+    jit_compile: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+def described(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator for functions that make a Data or a Task: keeps the function's name and arguments in the record.
+
+    The arguments must be what JSON can hold. ``rebuild`` calls the function again.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def make(*args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        description = {"function": f"{function.__module__}.{function.__qualname__}", "arguments": dict(bound.arguments)}
+        return dataclasses.replace(function(*args, **kwargs), description=description)
+
+    make.is_described = True
+    return make
+
+
+def rebuild(description: dict[str, Any], **changes: Any) -> Any:
+    """Makes the Data or Task again that ``description`` (from a ``run.json``) tells of, with some arguments changed.
+
+    Raises:
+        InputError: the description names anything but a described function of this package.
+    """
+    path = str(description.get("function"))
+    module_name, _, function_name = path.rpartition(".")
+    if module_name.split(".")[0] != PACKAGE:
+        raise InputError(f"a run's description must name a function of {PACKAGE}, got {path}")
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError):
+        raise InputError(f"this version of {PACKAGE} has no {path}, which the run was made with") from None
+    if not getattr(function, "is_described", False):
+        raise InputError(f"a run's description must name a described function, got {path}")
+    return function(**{**description.get("arguments", {}), **changes})

@@ -1,0 +1,83 @@
+"""Learning-rate schedules by epoch, and stochastic gradient descent as image classifiers are trained with it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="kerastoolkit")
+class Steps(keras.optimizers.schedules.LearningRateSchedule):
+    """A rate divided by ten at given steps, after an optional start at a lower rate.
+
+    Args:
+        rate: the rate before the first drop.
+        at: optimizer steps at which it is multiplied by ``factor``.
+        factor: what it is multiplied by each time.
+        warm_up_steps, warm_up_rate: the first steps at another rate; 0 for none.
+    """
+
+    def __init__(self, rate: float, at: Sequence[int], factor: float = 0.1, warm_up_steps: int = 0, warm_up_rate: float = 0.0):
+        self.rate, self.at, self.factor = float(rate), [int(step) for step in at], float(factor)
+        self.warm_up_steps, self.warm_up_rate = int(warm_up_steps), float(warm_up_rate)
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        rate = ops.convert_to_tensor(self.rate, "float32")
+        for number, boundary in enumerate(self.at, start=1):
+            rate = ops.where(step >= boundary, self.rate * self.factor**number, rate)
+        return ops.where(step < self.warm_up_steps, self.warm_up_rate, rate)
+
+    def get_config(self):
+        return {"rate": self.rate, "at": self.at, "factor": self.factor, "warm_up_steps": self.warm_up_steps,
+                "warm_up_rate": self.warm_up_rate}  # fmt: skip
+
+
+@keras.saving.register_keras_serializable(package="kerastoolkit")
+class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
+    """A rate that rises linearly to a peak and falls along a cosine to zero: Smith & Topin 2017, section 3,
+    https://arxiv.org/abs/1708.07120.
+
+    Args:
+        peak: the highest rate.
+        total_steps: optimizer steps of the whole training.
+        rise: share of them in which the rate rises, in (0, 1).
+    Differs from the paper: the fall is a cosine, and momentum stays as it is.
+    """
+
+    def __init__(self, peak: float, total_steps: int, rise: float = 0.2):
+        self.peak, self.total_steps, self.rise = float(peak), int(total_steps), float(rise)
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        top = max(1.0, self.rise * self.total_steps)
+        fall = ops.clip((step - top) / max(1.0, self.total_steps - top), 0.0, 1.0)
+        return self.peak * ops.where(step < top, (step + 1.0) / (top + 1.0), 0.5 * (1.0 + ops.cos(math.pi * fall)))
+
+    def get_config(self):
+        return {"peak": self.peak, "total_steps": self.total_steps, "rise": self.rise}
+
+
+def sgd(network: keras.Model, learning_rate, *, momentum: float = 0.9, weight_decay: float = 0.0, nesterov: bool = False,
+        average: float | None = None) -> keras.optimizers.SGD:  # fmt: skip
+    """Stochastic gradient descent with momentum, whose weight decay spares biases and batch norm.
+
+    Args:
+        network: the model to be trained; it names the variables that are not decayed.
+        learning_rate: a number or a schedule.
+        momentum: in [0, 1).
+        weight_decay: the factor of the weight in the gradient, as papers and PyTorch state it. Keras' own argument is decoupled:
+            it does not pass through the momentum, which multiplies it by 1 / (1 - momentum), so that is put back here.
+        nesterov: look ahead along the momentum.
+        average: momentum of an exponential moving average of the weights, with which the model is scored and saved; None
+            for no averaging.
+    """
+    optimizer = keras.optimizers.SGD(
+        learning_rate, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay / (1.0 - momentum) or None,
+        use_ema=average is not None, ema_momentum=average if average is not None else 0.99)  # fmt: skip
+    if weight_decay:
+        optimizer.exclude_from_weight_decay([variable for variable in network.trainable_variables if len(variable.shape) < 2])
+    return optimizer

@@ -1,0 +1,125 @@
+"""Batches as a pure function of (source, seed, step): no iterator state, no shuffle buffer, no global random numbers.
+
+A training that stopped after step n continues with step n + 1 by arithmetic, before anything is read or decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kerastoolkit.experiment import Experiment, Source
+
+
+def steps_per_epoch(size: int, batch_size: int) -> int:
+    """Steps in an epoch over ``size`` examples: all batches are full; what is left over differs from epoch to epoch."""
+    return max(1, size // batch_size)
+
+
+def indices_of_step(*, size: int, batch_size: int, seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which examples step ``step`` (from 0) trains on, and a seed pair for each.
+
+    Returns:
+        indices (batch,) int64 and seeds (batch, 2) int32; the batch is smaller than ``batch_size`` only where ``size`` is.
+    """
+    return next(_index_batches(size=size, batch_size=batch_size, seed=seed, start=step, end=step + 1))
+
+
+def _index_batches(*, size: int, batch_size: int, seed: int, start: int, end: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    steps, batch_size = steps_per_epoch(size, batch_size), min(size, batch_size)
+    for epoch in range(start // steps, -(-end // steps)):
+        order = np.random.default_rng((seed, epoch)).permutation(size)
+        for step in range(max(start, epoch * steps), min(end, (epoch + 1) * steps)):
+            first = (step - epoch * steps) * batch_size
+            indices = order[first : first + batch_size].astype(np.int64)
+            yield indices, example_seeds(seed, epoch, indices)
+
+
+def example_seeds(seed: int, epoch: int, indices: np.ndarray) -> np.ndarray:
+    """A seed pair for each example in each epoch: (batch, 2) int32, well mixed, whatever batch the example is in."""
+    with np.errstate(over="ignore"):
+        mixed = _mix(_mix(_mix(np.uint64(seed)) + np.uint64(epoch)) + indices.astype(np.uint64))
+    return mixed.view(np.int32).reshape(-1, 2)
+
+
+def _mix(x):
+    """The finaliser of SplitMix64: Steele, Lea & Flood 2014, https://doi.org/10.1145/2660193.2660195, figure 17."""
+    x = (x + np.uint64(0x9E3779B97F4A7C15)) & np.uint64(0xFFFFFFFFFFFFFFFF)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def training_batches(experiment: Experiment, *, seed: int, start: int, end: int) -> tf.data.Dataset:
+    """(network inputs, targets) of the steps start .. end - 1."""
+    source, batch_size = experiment.data.train, min(experiment.batch_size, experiment.data.train.size)
+    fetch = decoded_fetch(experiment, source)
+
+    def batch(indices, seeds):
+        raw = fetch(indices)
+        if experiment.augment is not None:
+            raw = experiment.augment(raw, seeds, fetch)
+        return _encoded(experiment, raw, seeds)
+
+    # The indices come from a stage of their own: a Python function inside the parallel map would make it sequential.
+    signature = (tf.TensorSpec((batch_size,), tf.int64), tf.TensorSpec((batch_size, 2), tf.int32))
+    numbers = tf.data.Dataset.from_generator(
+        lambda: _index_batches(size=source.size, batch_size=batch_size, seed=seed, start=start, end=end),
+        output_signature=signature,
+    )
+    return numbers.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+
+
+def validation_batches(experiment: Experiment, *, seed: int) -> tf.data.Dataset:
+    """(network inputs, targets) of the validation split, in order, every example once."""
+    fetch = decoded_fetch(experiment, experiment.data.validation)
+    return _in_order(experiment.data.validation, experiment.batch_size).map(
+        lambda indices: _encoded(experiment, fetch(indices), _fixed_seeds(indices, seed)), deterministic=True
+    ).prefetch(tf.data.AUTOTUNE)
+
+
+def raw_batches(source: Source, batch_size: int) -> tf.data.Dataset:
+    """Raw batches of a split, in order, every example once, the last batch smaller where it must be."""
+    return _in_order(source, batch_size).map(source.fetch, deterministic=True).prefetch(2)
+
+
+def decoded_fetch(experiment: Experiment, source: Source):
+    """``source.fetch`` followed, where the raw examples are files' bytes, by the task's decoding."""
+    if not experiment.data.encoded:
+        return source.fetch
+    decode = experiment.task.decode(experiment.preprocess)
+
+    def fetch(indices):
+        raw = source.fetch(indices)
+        decoded = call(decode, raw)
+        return {**raw, **(decoded if isinstance(decoded, dict) else {experiment.data.inputs[0]: decoded})}
+
+    return fetch
+
+
+def call(model: Any, tensors: dict[str, Any], **kwargs: Any) -> Any:
+    """Calls a functional model with the tensors that bear its inputs' names."""
+    names = [tensor.name for tensor in model.inputs]
+    return model(tensors[names[0]] if len(names) == 1 else {name: tensors[name] for name in names}, **kwargs)
+
+
+def _encoded(experiment: Experiment, raw: dict[str, Any], seeds: Any) -> tuple[Any, Any]:
+    """Raw, decoded examples -> (network inputs by name, targets)."""
+    outputs = call(experiment.preprocess, raw)
+    names = [tensor.name for tensor in experiment.network.inputs]
+    outputs = outputs if isinstance(outputs, dict) else {names[0]: outputs}
+    inputs = {name: value for name, value in outputs.items() if name in names}
+    side_outputs = {name: value for name, value in outputs.items() if name not in names}
+    extra, targets = experiment.task.encode(experiment.data.truths(raw), inputs, side_outputs, seeds)
+    return {**inputs, **extra}, targets
+
+
+def _in_order(source: Source, batch_size: int) -> tf.data.Dataset:
+    return tf.data.Dataset.range(source.size).batch(batch_size)
+
+
+def _fixed_seeds(indices, seed: int):
+    return tf.cast(tf.stack([indices, tf.fill(tf.shape(indices), tf.constant(seed, tf.int64))], axis=1), tf.int32)

@@ -1,0 +1,1 @@
+"""Layers that only TensorFlow runs: raw input -> tensors, and raw outputs -> what a person wants."""

@@ -1,0 +1,429 @@
+"""The verb that trains: a loop of our own, because what is promised of it (a run killed at any moment and started again ends
+with the same bits) does not hold for ``fit``, which keeps neither the random state, the order of the data nor the callbacks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras.src.random.seed_generator import global_seed_generator  # not public, yet keras.random's default state lives in it
+
+from kerastoolkit import catalog, charts
+from kerastoolkit.callbacks import Trainee, check_resumable, get_states, set_states
+from kerastoolkit.checkpoints import load_checkpoint, save_checkpoint, write_file
+from kerastoolkit.experiment import Experiment, InputError, RunError
+from kerastoolkit.pipeline import call, steps_per_epoch, training_batches, validation_batches
+from kerastoolkit.progress import Progress, say
+from kerastoolkit.runs import choose_folder, find_run, locked, new_settings, read_run, write_history, write_run
+from kerastoolkit.serving.model import serving_model
+
+SECONDS_PER_CALL = 0.5  # about how long the compiled loop runs before Python looks at signals and shows the loss
+MOST_STEPS_PER_CALL = 64
+
+
+def train(
+    recipe: Any,
+    overrides: dict[str, Any],
+    *,
+    out: str | None = None,
+    seed: int = 0,
+    data_dir: str | None = None,
+    checkpoint_seconds: float = 30.0,
+) -> Path:
+    """Trains a recipe, or continues the run that the same settings began; returns the run folder.
+
+    Args:
+        recipe: a ``catalog.Recipe``.
+        overrides: arguments of the recipe function that differ from its defaults.
+        out: the run folder; None for ``runs/<recipe>/<number>``.
+        seed: of weights, order, augmentation and dropout, 0 or more.
+        data_dir: where the data sets are, kept in run.json.
+        checkpoint_seconds: how much work a kill may cost, in seconds.
+    Raises:
+        InputError: the settings, the data or the folder is wrong.
+        RunError: the loss is not finite, or the disk is full; the checkpoints are kept.
+        SystemExit: 130 or 143 after Ctrl-C or SIGTERM, when the checkpoint is written.
+    """
+    _check_settings(seed, checkpoint_seconds)
+    settings = new_settings(recipe, catalog.arguments(recipe, overrides), seed, data_dir)
+    folder, record = choose_folder(out, settings)
+    if record is None:
+        experiment = build(recipe, settings["arguments"], seed)  # before the folder is made: bad input leaves nothing behind
+        with locked(folder):
+            write_run(folder, settings)
+            return _train(experiment, folder, settings, checkpoint_seconds)
+    return _continue(recipe, folder, record, checkpoint_seconds)
+
+
+def resume(run: str, *, epochs: int | None = None, checkpoint_seconds: float = 30.0) -> Path:
+    """Continues an unfinished run, or with more ``epochs`` a finished one too; returns the run folder.
+
+    Raises:
+        InputError: no such run, its recipe is gone, or ``epochs`` is less than what it has.
+        RunError, SystemExit: as for ``train``.
+    """
+    folder = find_run(run)
+    record = read_run(folder)
+    _check_settings(record["seed"], checkpoint_seconds)
+    try:
+        recipe = catalog.find_recipe(record["recipe"] if _is_ours(record["recipe"]) else record["source"])
+    except ValueError as error:
+        raise InputError(f"the recipe of {folder} cannot be found again: {error}") from None
+    if record.get("data_dir"):
+        os.environ.setdefault("TFDS_DATA_DIR", record["data_dir"])
+    if epochs is not None:
+        before = record["arguments"].get("epochs", epochs)
+        if epochs < before:
+            raise InputError(f"epochs must be at least the run's {before}, got {epochs}")
+        if epochs > before:
+            record = {**record, "status": "unfinished", "arguments": {**record["arguments"], "epochs": epochs}}
+    return _continue(recipe, folder, record, checkpoint_seconds)
+
+
+def dry_run(recipe: Any, overrides: dict[str, Any], *, seed: int = 0) -> dict[str, Any]:
+    """Builds everything and one batch, trains nothing, writes nothing; returns the facts."""
+    _check_settings(seed, 0)
+    arguments = catalog.arguments(recipe, overrides)
+    experiment = build(recipe, arguments, seed)
+    inputs, targets = next(iter(training_batches(experiment, seed=seed, start=0, end=1)))
+    outputs = call(experiment.network, inputs)
+    steps = steps_per_epoch(experiment.data.train.size, experiment.batch_size)
+    sizes = {split: experiment.data.split(split).size for split in ("train", "validation", "test")}
+    return {
+        "recipe": recipe.name, "arguments": arguments, "data": experiment.data.name, "examples": sizes,
+        "parameters": experiment.network.count_params(), "epochs": experiment.epochs, "steps_per_epoch": steps,
+        "batch": {name: [*tensor.shape, tensor.dtype.name] for name, tensor in inputs.items()},
+        "loss_before_training": float(tf.reduce_mean(experiment.task.loss(targets, outputs))),
+    }  # fmt: skip
+
+
+def build(recipe: Any, arguments: dict[str, Any], seed: int) -> Experiment:
+    """Calls the recipe function with every random state set from ``seed``.
+
+    Raises:
+        InputError: a builder or the data refused an argument.
+    """
+    keras.backend.clear_session()  # so that layer names, and with them checkpoints, do not depend on what was built before
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+    global_seed_generator()  # created here, so that recipes do not decide where in the sequence of seeds it falls
+    function = catalog.load(recipe)
+    try:
+        experiment = function(**arguments)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{recipe.name}: {error}") from error
+    if not isinstance(experiment, Experiment):
+        raise InputError(f"{recipe.name} must return an Experiment, got {type(experiment).__name__}")
+    check_resumable(experiment.callbacks)
+    return experiment
+
+
+def _check_settings(seed: int, checkpoint_seconds: float) -> None:
+    if seed < 0:
+        raise InputError(f"seed must be 0 or more, got {seed}")
+    if checkpoint_seconds < 0:
+        raise InputError(f"checkpoint seconds must be 0 or more, got {checkpoint_seconds}")
+
+
+def _is_ours(name: str) -> bool:
+    return any(recipe.name == name for recipe in catalog.recipes())
+
+
+def _continue(recipe: Any, folder: Path, record: dict[str, Any], checkpoint_seconds: float) -> Path:
+    if record["status"] == "finished":
+        say(f"{folder} is already finished with these settings; nothing is changed")
+        return folder
+    if record.get("threads") != os.cpu_count():
+        say(f"warning: the run began on {record.get('threads')} processors, here are {os.cpu_count()}: the last bits may differ")
+    if record.get("source_sha256") != recipe.source_sha256:
+        say(f"warning: {recipe.path} has changed since the run began")
+    experiment = build(recipe, record["arguments"], record["seed"])
+    with locked(folder):
+        if read_run(folder) != record:  # more epochs than it began with
+            write_run(folder, record)
+        return _train(experiment, folder, record, checkpoint_seconds)
+
+
+def _train(experiment: Experiment, folder: Path, record: dict[str, Any], checkpoint_seconds: float) -> Path:
+    state = State(experiment)
+    began = time.monotonic()
+    seconds_before = state.restore(folder)
+    steps = steps_per_epoch(experiment.data.train.size, experiment.batch_size)
+    total = steps * experiment.epochs
+
+    def seconds() -> float:
+        return seconds_before + time.monotonic() - began
+
+    with _signals() as received:
+        if not state.ended:
+            _loop(state, folder, record["seed"], total, steps, checkpoint_seconds, received, seconds)
+    save_checkpoint(folder / "checkpoints", state.step, *state.snapshot(seconds()))
+    _finish(state, folder, record, seconds())
+    return folder
+
+
+def _loop(state: State, folder: Path, seed: int, total: int, steps: int, checkpoint_seconds: float, received: list[int],
+          seconds: Callable[[], float]) -> None:  # fmt: skip
+    experiment = state.experiment
+    run_steps = compile_steps(state)
+    batches = iter(training_batches(experiment, seed=seed, start=state.step, end=total))
+    count, last_save, save_took = 1, time.monotonic(), 0.0
+
+    with Progress(total=total, done=state.step, steps_per_epoch=steps, batch_size=experiment.batch_size) as progress:
+        while state.step < total and not state.ended:
+            at_epoch_start = state.step % steps == 0
+            if at_epoch_start:
+                state.begin_epoch(state.step // steps)
+            count = min(count, steps - state.step % steps)
+            started = time.monotonic()
+            state.callbacks.on_train_batch_begin(state.step)
+            run_steps(batches, tf.constant(count))
+            if state.failed_at.numpy() >= 0:
+                raise RunError(
+                    f"the loss or a gradient is not finite at step {int(state.failed_at.numpy()) + 1}; the update was not applied"
+                    f" and the checkpoints in {folder} are kept (a lower learning rate may help)"
+                )
+            state.step += count
+            logs = state.means()
+            state.callbacks.on_train_batch_end(state.step - 1, logs)
+            progress.step(state.step, logs["loss"])
+            if state.step % steps == 0:
+                progress.epoch(state.end_epoch(state.step // steps - 1, seed))
+                write_history(folder, state.history)
+            # A save costs at most a twentieth of the time, however large the model is.
+            if received or time.monotonic() - last_save >= max(checkpoint_seconds, 20 * save_took):
+                before_save = time.monotonic()
+                save_checkpoint(folder / "checkpoints", state.step, *state.snapshot(seconds()))
+                last_save = time.monotonic()
+                save_took = last_save - before_save if checkpoint_seconds else 0.0
+            if received:
+                say(f"stopped by {signal.Signals(received[0]).name} after step {state.step} of {total}; the same command continues")
+                raise SystemExit(128 + received[0])
+            count = _next_count(count, time.monotonic() - started if not at_epoch_start else None)
+    state.callbacks.on_train_end()
+
+
+def _next_count(count: int, took: float | None) -> int:
+    """Steps of the next call. How many there are in a call changes no bit; it only spares Python's share of small steps."""
+    if took is not None and took < SECONDS_PER_CALL / 2:
+        return min(2 * count, MOST_STEPS_PER_CALL)
+    if took is not None and took > SECONDS_PER_CALL * 2:
+        return max(1, count // 2)
+    return max(1, count)
+
+
+class State:
+    """Everything that decides what the next step does, and how it is kept."""
+
+    def __init__(self, experiment: Experiment):
+        self.experiment = experiment
+        self.network, self.optimizer = experiment.network, experiment.optimizer
+        self.optimizer.build(self.network.trainable_variables)
+        names = ("loss", *experiment.task.metrics)
+        self.sums = {name: tf.Variable(0.0, dtype=tf.float64, trainable=False, name=name) for name in names}
+        self.examples = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        self.failed_at = tf.Variable(-1, dtype=tf.int64, trainable=False)
+        self.step, self.history, self.ended = 0, [], False
+        self.trainee = Trainee(self.network, self.optimizer)
+        self.callbacks = keras.callbacks.CallbackList(list(experiment.callbacks), model=self.trainee)
+        self.evaluate_batch = None
+
+    def variables(self) -> dict[str, Any]:
+        """Every variable by a name that is the same in each process that builds this experiment."""
+        groups = {"network": self.network.variables, "optimizer": self.optimizer.variables,
+                  "random": [global_seed_generator().state], "sums": [*self.sums.values(), self.examples]}  # fmt: skip
+        return {
+            f"{group}/{number:05d}/{variable.name}": variable
+            for group, variables in groups.items()
+            for number, variable in enumerate(variables)
+        }
+
+    def snapshot(self, seconds: float) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """(arrays, JSON values) from which ``restore`` makes this state again."""
+        callbacks, arrays = get_states(self.experiment.callbacks)
+        arrays.update({name: np.asarray(variable.numpy()) for name, variable in self.variables().items()})
+        return arrays, {"history": self.history, "callbacks": callbacks, "ended": self.ended, "seconds": seconds}
+
+    def restore(self, folder: Path) -> float:
+        """Puts back the newest whole checkpoint, if there is one; returns the seconds trained so far.
+
+        Raises:
+            RunError: the checkpoint is of another network, or all are damaged.
+        """
+        self.callbacks.on_train_begin()
+        loaded = load_checkpoint(folder / "checkpoints")
+        if loaded is None:
+            return 0.0
+        self.step, arrays, values, warnings = loaded
+        for warning in warnings:
+            say(f"warning: {warning}")
+        for name, variable in self.variables().items():
+            if name not in arrays or arrays[name].shape != tuple(variable.shape):
+                found = "is missing" if name not in arrays else f"has shape {arrays[name].shape}"
+                raise RunError(f"{folder}: the recipe's network has changed: {name} {tuple(variable.shape)} {found} in the checkpoint")
+            variable.assign(arrays[name])
+        self.history, self.ended = values["history"], values["ended"]
+        set_states(self.experiment.callbacks, values["callbacks"], arrays)
+        steps = steps_per_epoch(self.experiment.data.train.size, self.experiment.batch_size)
+        if self.step < steps * self.experiment.epochs and self.history and self.step == self.history[-1]["step"]:
+            self.ended = self.ended and self.trainee.stop_training
+        write_history(folder, self.history)
+        say(f"continuing {folder} after step {self.step}")
+        return values["seconds"]
+
+    def begin_epoch(self, epoch: int) -> None:
+        for variable in (*self.sums.values(), self.examples):
+            variable.assign(0.0)
+        self.callbacks.on_epoch_begin(epoch)
+
+    def means(self) -> dict[str, float]:
+        """The averages over the epoch so far."""
+        examples = float(self.examples.numpy())
+        return {name: float(total.numpy()) / examples for name, total in self.sums.items()}
+
+    def end_epoch(self, epoch: int, seed: int) -> dict[str, float]:
+        """Adds the epoch's line to the history, with the validation split's averages, and tells the callbacks."""
+        row = {"epoch": epoch + 1, "step": self.step, **self.means(), **self._validate(seed)}
+        row["learning_rate"] = float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
+        self.history.append(row)
+        self.callbacks.on_epoch_end(epoch, {name: value for name, value in row.items() if name not in ("epoch", "step")})
+        self.ended = bool(self.trainee.stop_training)
+        return row
+
+    def _validate(self, seed: int) -> dict[str, float]:
+        if not self.experiment.data.validation.size:
+            return {}
+        if self.evaluate_batch is None:
+            self.evaluate_batch = tf.function(lambda inputs, targets: self.values(inputs, targets, training=False)[1])
+            self.validation = validation_batches(self.experiment, seed=seed)
+        totals: dict[str, float] = {}
+        with averaged(self.network, self.optimizer):
+            for inputs, targets in self.validation:
+                for name, values in self.evaluate_batch(inputs, targets).items():
+                    totals[name] = totals.get(name, 0.0) + float(np.sum(values, dtype=np.float64))
+        return {f"val_{name}": total / self.experiment.data.validation.size for name, total in totals.items()}
+
+    def values(self, inputs, targets, *, training: bool):
+        """(the loss to be minimised, {name: one value per example})."""
+        task = self.experiment.task
+        outputs = call(self.network, inputs, training=training)
+        losses = task.loss(targets, outputs)
+        values = {"loss": losses, **{name: metric(targets, outputs) for name, metric in task.metrics.items()}}
+        return tf.add_n([tf.reduce_mean(losses), *self.network.losses]), values
+
+
+def compile_steps(state: State) -> Callable[[Iterator[Any], tf.Tensor], None]:
+    """The compiled loop: (batches, how many) -> None; after a step that is not finite, later ones change no weight."""
+    variables = state.network.trainable_variables
+    tensors = [variable.value for variable in variables]
+
+    @tf.function(jit_compile=state.experiment.jit_compile or None, reduce_retracing=True)
+    def step(inputs, targets):
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(tensors)
+            loss, values = state.values(inputs, targets, training=True)
+        gradients = tape.gradient(loss, tensors)
+        # One sum per gradient finds what is not finite at the cost of reading it once.
+        sums = [tf.reduce_sum(tf.cast(_dense(gradient), tf.float32)) for gradient in gradients if gradient is not None]
+        finite = tf.math.is_finite(tf.add_n([tf.cast(loss, tf.float32), *sums])) & (state.failed_at < 0)
+        done = tf.cast(state.optimizer.iterations.value, tf.int64)
+
+        def apply():
+            state.optimizer.apply(gradients, variables)
+            for name, value in values.items():
+                state.sums[name].assign_add(tf.reduce_sum(tf.cast(value, tf.float64)))
+            state.examples.assign_add(tf.cast(tf.shape(values["loss"])[0], tf.float64))
+            return tf.constant(-1, tf.int64)
+
+        def refuse():
+            return tf.where(state.failed_at < 0, done, state.failed_at)
+
+        state.failed_at.assign(tf.cond(finite, apply, refuse))
+
+    @tf.function
+    def run_steps(batches, count):
+        for _ in tf.range(count):
+            inputs, targets = next(batches)
+            step(inputs, targets)
+
+    return run_steps
+
+
+def _dense(gradient):
+    return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
+
+
+@contextlib.contextmanager
+def averaged(network: keras.Model, optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
+    """Puts the averaged weights in the network while the context lasts, where the optimizer averages them."""
+    if not optimizer.use_ema:
+        yield
+        return
+    own = [variable.numpy() for variable in network.trainable_variables]
+    optimizer.finalize_variable_values(network.trainable_variables)
+    try:
+        yield
+    finally:
+        for variable, value in zip(network.trainable_variables, own, strict=True):
+            variable.assign(value)
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM while the context lasts; the second one acts as ever."""
+    received: list[int] = []
+    before = {}
+
+    def note(number, frame):
+        received.append(number)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, note)
+    except ValueError:  # not the main thread: signals are somebody else's
+        pass
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _finish(state: State, folder: Path, record: dict[str, Any], seconds: float) -> None:
+    """Writes what the other verbs need; run.json says "finished" only when all of it is there."""
+    experiment = state.experiment
+    with averaged(state.network, state.optimizer):
+        serving = serving_model(preprocess=experiment.preprocess, network=state.network, task=experiment.task)
+        for name, model in (("model.keras", state.network), ("serving.keras", serving)):
+            _save_model(folder / name, model)
+    write_history(folder, state.history)
+    (folder / "plots").mkdir(exist_ok=True)
+    write_file(folder / "plots" / "curves.png", charts.png(charts.curves(state.history)))
+    described = {"task": experiment.task.description, "data_set": experiment.data.description}
+    write_run(folder, {**record, **described, "status": "finished", "seconds": round(seconds, 1),
+                       "steps": state.step, "parameters": state.network.count_params()})  # fmt: skip
+    say(f"trained in {seconds:.1f} s: {folder}")
+
+
+def _save_model(path: Path, model: keras.Model) -> None:
+    # Keras writes where it is told to, in place; the suffix must stay .keras.
+    temporary = path.with_name(f"writing.{path.name}")
+    try:
+        model.save(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RunError(f"{path} could not be written ({error.strerror}); the checkpoints are kept") from error
