@@ -230,7 +230,10 @@ def predict_command(target: str, inputs: tuple[str, ...], out: str | None, as_js
         from kerastoolkit.predict import predict
 
         rows = predict(target, list(inputs), out=out)
-    print_json({"predictions": rows}) if as_json else print_table(rows)
+    if as_json:
+        return print_json({"predictions": rows})
+    # What has parts of its own, such as the probability of every class, is for --json.
+    print_table([{key: value for key, value in row.items() if not isinstance(value, dict)} for row in rows])
 
 
 @_command("export", "export last", "export runs/digits-cnn/1 exported/digits")
@@ -304,7 +307,9 @@ def compare_command(runs: tuple[str, ...], as_json: bool) -> None:
     from kerastoolkit.runs import compare
 
     rows = compare(list(runs))
-    print_json({"runs": rows}) if as_json else print_table(rows)
+    if as_json:
+        return print_json({"runs": rows})
+    print_table(rows)
 
 
 def _recipe(text: str, settings: tuple[str, ...], **short: Any) -> tuple[catalog.Recipe, dict[str, Any]]:

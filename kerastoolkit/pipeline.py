@@ -77,13 +77,13 @@ def validation_batches(experiment: Experiment, *, seed: int) -> tf.data.Dataset:
     """(network inputs, targets) of the validation split, in order, every example once."""
     fetch = decoded_fetch(experiment, experiment.data.validation)
     return _in_order(experiment.data.validation, experiment.batch_size).map(
-        lambda indices: _encoded(experiment, fetch(indices), _fixed_seeds(indices, seed)), deterministic=True
+        lambda indices: _encoded(experiment, fetch(indices), _fixed_seeds(indices, seed))
     ).prefetch(tf.data.AUTOTUNE)
 
 
 def raw_batches(source: Source, batch_size: int) -> tf.data.Dataset:
     """Raw batches of a split, in order, every example once, the last batch smaller where it must be."""
-    return _in_order(source, batch_size).map(source.fetch, deterministic=True).prefetch(2)
+    return _in_order(source, batch_size).map(source.fetch).prefetch(2)
 
 
 def decoded_fetch(experiment: Experiment, source: Source):

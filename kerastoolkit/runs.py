@@ -156,6 +156,12 @@ def find_finished_run(text: str) -> tuple[Path, dict[str, Any]]:
     return folder, record
 
 
+def use_data_dir(data_dir: str | None) -> None:
+    """Tells TensorFlow Datasets where the data sets are, for the rest of the process."""
+    if data_dir is not None:
+        os.environ["TFDS_DATA_DIR"] = data_dir
+
+
 def write_history(folder: Path, history: list[dict[str, float]]) -> None:
     """Replaces history.csv: a row for each epoch."""
     text = io.StringIO()

@@ -328,7 +328,7 @@ def compile_steps(state: State) -> Callable[[Iterator[Any], tf.Tensor], None]:
     variables = state.network.trainable_variables
     tensors = [variable.value for variable in variables]
 
-    @tf.function(jit_compile=state.experiment.jit_compile or None, reduce_retracing=True)
+    @tf.function(jit_compile=state.experiment.jit_compile or None, autograph=False)
     def step(inputs, targets):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(tensors)

@@ -18,7 +18,8 @@ Augment = Callable[..., dict[str, Any]]
 
 
 def pad_crop_flip(pixels: int = 4, *, flip: bool = True, padding: str = "zeros") -> Augment:
-    """Pads each side, crops the old size at a random place, mirrors half of the images: He et al. 2015, section 4.2.
+    """Pads, crops the old size at a random place, mirrors half of the images: He et al. 2015, section 4.2,
+    https://arxiv.org/abs/1512.03385.
 
     Input   image  (batch, height, width, channels) uint8 or float
     Output  image  same shape and type
@@ -30,8 +31,8 @@ def pad_crop_flip(pixels: int = 4, *, flip: bool = True, padding: str = "zeros")
         padding: "zeros" (black) or "reflect".
     Raises:
         InputError: pixels is negative, or padding has another name.
-    Differs from the paper: black borders; the paper pads after the mean is subtracted, which is with the mean
-        colour.
+    Differs from the paper: black borders; the paper pads after the mean is subtracted, which gives the
+        mean colour.
     """
     if pixels < 0:
         raise InputError(f"pixels must be at least 0, got {pixels}")
@@ -92,7 +93,7 @@ def cutout(pixels: int = 16) -> Augment:
 
 
 def chain(*augments: Augment) -> Augment:
-    """One after the other, each with seeds of its own, so that the draws of one are independent of the others'."""
+    """One after the other, each with seeds of its own, so that their draws are independent."""
 
     def augment(raw: dict[str, Any], seeds: tf.Tensor, fetch: Any = None) -> dict[str, Any]:
         for number, step in enumerate(augments):
@@ -103,7 +104,7 @@ def chain(*augments: Augment) -> Augment:
 
 
 def _draw(seeds: tf.Tensor, stream: int, below: int) -> tf.Tensor:
-    """A whole number 0 .. below - 1 for each example, (batch,) int64: the upper 24 bits of its hash, scaled."""
+    """A whole number 0 .. below - 1 for each example, (batch,) int64: its hash's upper 24 bits, scaled."""
     upper = tf.cast(tf.bitwise.right_shift(_hash(seeds, stream), tf.constant(40, tf.uint64)), tf.int64)
     return (upper * below) // 2**24
 

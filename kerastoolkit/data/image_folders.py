@@ -16,9 +16,8 @@ import numpy as np
 
 from kerastoolkit.data.splits import number_to_cut, stratified
 from kerastoolkit.experiment import Data, InputError, Source
-from kerastoolkit.serving.image_files import check_image_file
+from kerastoolkit.serving.image_files import SUFFIXES, check_image_file
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 SPLIT_FOLDERS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 TEST_SHARE = 0.1
 SAMPLE_FOR_MEAN = 256
@@ -69,10 +68,10 @@ def image_folder(path: str, *, validation: float = 0.1) -> Data:
         examples["train"], examples["validation"] = _cut(*examples["train"], count, root)
 
     about = _Facts(classes=classes, shape=None, channels=3, skipped=skipped)
-    about["counts"] = {name: np.bincount(labels, minlength=len(classes)) for name, (_, labels) in
-    examples.items()} about.training_files = examples["train"][0] sources = {name: _source(*found) for name,
-    found in examples.items()} return Data(root.resolve().name, **sources, inputs=("image",), encoded=True,
-    about=about)
+    about["counts"] = {name: np.bincount(of, minlength=len(classes)) for name, (_, of) in examples.items()}
+    about.training_files = examples["train"][0]
+    sources = {name: _source(*found) for name, found in examples.items()}
+    return Data(root.resolve().name, **sources, inputs=("image",), encoded=True, about=about)
 
 
 class _Facts(dict):
@@ -88,7 +87,7 @@ class _Facts(dict):
 
 
 def _mean_and_deviation(files: list[Path]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Of red, green and blue, 0..255, over at most 256 images spread evenly over ``files``; all weigh the same."""
+    """Of red, green and blue, 0..255, over at most 256 images spread evenly, each of the same weight."""
     from PIL import Image
 
     sums = np.zeros((2, 3))

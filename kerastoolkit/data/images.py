@@ -10,8 +10,6 @@ from __future__ import annotations
 import difflib
 import functools
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from kerastoolkit.data.image_folders import image_folder
+from kerastoolkit.data.prepared import prepared_builder
 from kerastoolkit.data.splits import number_to_cut, stratified
 from kerastoolkit.experiment import Data, InputError, Source, described
 
@@ -39,37 +38,29 @@ class _Facts:
 
 
 _DIGITS = tuple("0123456789")
+_CLOTHES = tuple("T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot".split(","))
+_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+# The 100 fine classes, in the order of their labels.
+_CIFAR100 = tuple(
+    """apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel
+    can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur
+    dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion
+    lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree
+    pear pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea
+    seal shark shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table
+    tank telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman
+    worm""".split()
+)
+# Means and standard deviations: of MNIST and CIFAR-10 computed here over all training images; of the others
+# the figures in common use (Fashion-MNIST: 0.2860 and 0.3530 of the range 0..1).
 _SETS = {
-    # Mean and standard deviation computed over the 60,000 training images.
     "mnist": _Facts(60_000, 10_000, (28, 28, 1), _DIGITS, (33.318,), (78.567,)),
-    # 0.2860 and 0.3530 of the range 0..1, the figures in common use.
-    "fashion_mnist": _Facts(
-        60_000, 10_000, (28, 28, 1),
-        ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-        (72.93,), (90.02,),
-    ),  # fmt: skip
-    # Computed over the 50,000 training images.
+    "fashion_mnist": _Facts(60_000, 10_000, (28, 28, 1), _CLOTHES, (72.93,), (90.02,)),
     "cifar10": _Facts(
-        50_000, 10_000, (32, 32, 3),
-        ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
-        (125.307, 122.950, 113.865), (62.993, 62.089, 66.705),
-    ),  # fmt: skip
-    # The figures in common use; the classes are the 100 fine ones, in the order of their labels.
-    "cifar100": _Facts(
-        50_000, 10_000, (32, 32, 3),
-        tuple(
-            """apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel
-            can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup
-            dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower
-            leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange
-            orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine possum rabbit
-            raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel
-            streetcar sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip
-            turtle wardrobe whale willow_tree wolf woman worm""".split()
-        ),
-        (129.3, 124.1, 112.4), (68.2, 65.4, 70.4),
-    ),  # fmt: skip
-}  # fmt: skip
+        50_000, 10_000, (32, 32, 3), _CIFAR10, (125.307, 122.950, 113.865), (62.993, 62.089, 66.705)
+    ),
+    "cifar100": _Facts(50_000, 10_000, (32, 32, 3), _CIFAR100, (129.3, 124.1, 112.4), (68.2, 65.4, 70.4)),
+}
 
 
 @described
@@ -106,7 +97,7 @@ def mnist(*, validation: float = 5_000, data_dir: str | None = None) -> Data:
 
 @described
 def fashion_mnist(*, validation: float = 5_000, data_dir: str | None = None) -> Data:
-    """Fashion-MNIST: 70,000 grey pictures of clothes of 28 x 28 pixels in 10 classes (Xiao et al. 2017, MIT)."""
+    """Fashion-MNIST: 70,000 grey pictures of clothes, 28 x 28 pixels, 10 classes (Xiao et al. 2017, MIT)."""
     return _prepared_set("fashion_mnist", validation, data_dir)
 
 
@@ -122,8 +113,8 @@ def cifar100(*, validation: float = 5_000, data_dir: str | None = None) -> Data:
     return _prepared_set("cifar100", validation, data_dir)
 
 
-_KNOWN = {make.__name__: make for make in (digits, mnist, fashion_mnist, cifar10, cifar100)} | {"sample":
-digits}
+_KNOWN = {make.__name__: make for make in (digits, mnist, fashion_mnist, cifar10, cifar100)}
+_KNOWN["sample"] = digits
 
 
 @described
@@ -159,7 +150,7 @@ def prepare(name: str, data_dir: str | None = None) -> str:
         InputError: no such name, or it cannot be fetched.
     """
     if name in _SETS:
-        return f"{name} is in {_prepared_builder(name, data_dir).data_path}"
+        return f"{name} is in {prepared_builder(name, data_dir).data_path}"
     if name in _KNOWN:
         return f"{name} comes with scikit-learn: nothing to prepare"
     raise _unknown(name, "for these a folder need not be prepared")
@@ -260,7 +251,7 @@ def _held(read: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def _source(held: Callable[[], Any], size: int, rows: Callable[[], np.ndarray] | None = None) -> Source:
-    """Examples that are gathered from tensors, whole batches at a time; ``rows`` says which, by default all."""
+    """Examples gathered from tensors, whole batches at a time; ``rows`` says which, by default all."""
     import tensorflow as tf
 
     chosen = None if rows is None else _held(rows)
@@ -286,41 +277,12 @@ def _read_prepared(name: str, split: str, data_dir: str | None, size: int) -> Ar
     """All images and labels of a split of a TensorFlow data set, in the order in which they are stored."""
     import tensorflow as tf
 
-    builder = _prepared_builder(name, data_dir)
+    builder = prepared_builder(name, data_dir)
     stored = builder.as_dataset(split=split, shuffle_files=False)
     pairs = stored.map(lambda one: (one["image"], one["label"]), num_parallel_calls=tf.data.AUTOTUNE)
     images, labels = zip(*pairs.batch(1_000).prefetch(tf.data.AUTOTUNE).as_numpy_iterator(), strict=True)
     images, labels = np.concatenate(images), np.concatenate(labels)
     if len(labels) != size:
-        raise InputError(f"{name} must have {size:,} {split} images, got {len(labels):,} in {builder.data_path}")
+        found = f"got {len(labels):,} in {builder.data_path}"
+        raise InputError(f"{name} must have {size:,} {split} images, {found}")
     return images, labels
-
-
-def _prepared_builder(name: str, data_dir: str | None) -> Any:
-    import tensorflow_datasets as tfds
-
-    builder = tfds.builder(name, data_dir=data_dir)
-    if builder.is_prepared():
-        return builder
-    missing = f"{name} is not in {builder.data_path}"
-    if not _answers(builder.info.homepage) and not _answers("https://storage.googleapis.com"):
-        # Asked first because the downloader goes on trying for minutes.
-        raise InputError(f"{missing} and there is no network to fetch it over; --data sample needs none")
-    try:
-        builder.download_and_prepare()
-    except Exception as error:  # whatever the downloader, the disk or the parser of the files raises
-        reason = (str(error).splitlines() or [""])[0][:200]
-        raise InputError(f"{missing} and cannot be fetched ({type(error).__name__}: {reason}); "
-                         "--data sample needs no download") from error  # fmt: skip
-    return builder
-
-
-def _answers(url: str) -> bool:
-    """Whether a server says anything at all, be it an error."""
-    try:
-        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=10).close()
-    except urllib.error.HTTPError:
-        return True
-    except OSError:
-        return False
-    return True

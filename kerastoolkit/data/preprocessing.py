@@ -11,8 +11,8 @@ from kerastoolkit.serving.images import ResizeImages
 def standardise(images: Data, *, size: tuple[int, int] | None = None) -> keras.Model:
     """Pixels -> numbers of mean 0 and standard deviation 1 in each channel, over the training images.
 
-    Input   image  (batch, height, width, channels) float32, 0..255; the size of the data's own images, or size
-                   where these have no size of their own (they are brought to it when they are decoded)
+    Input   image  (batch, height, width, channels) float32, 0..255; of the data's own size, or of ``size``
+                   where its images have none (they are brought to it when they are decoded)
     Output         (batch, height, width, channels) float32, (pixel - mean) / standard deviation
 
     Args:

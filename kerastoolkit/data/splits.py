@@ -20,7 +20,7 @@ def number_to_cut(share: float, size: int, *, name: str) -> int:
 
 
 def stratified(labels: np.ndarray, count: int, order: np.ndarray) -> np.ndarray:
-    """Chooses count examples, of each class in proportion (by largest remainder), the first ones in ``order``.
+    """Chooses count examples, of each class in proportion (by largest remainder), the first in ``order``.
 
     Args:
         labels: (examples,) integers.

@@ -9,13 +9,14 @@ from PIL import Image, UnidentifiedImageError
 from kerastoolkit.experiment import InputError
 from kerastoolkit.serving.images import MAX_PIXELS, decode_image
 
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 # What a complete file has near its end. A phone may append bytes of its own, hence "near".
 END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 NEAR_THE_END = 4096
 
 
 def check_image_file(path: str | Path) -> None:
-    """Checks that a file is an image that ``decode_image`` reads: format, number of pixels, and that it is complete.
+    """Checks that a file is an image that ``decode_image`` reads: format, size, and whether it is complete.
 
     The header and the end are read; only a BMP, a GIF, and a file whose end looks wrong are decoded. So
     damage in the middle of a JPEG or PNG is not found here.
@@ -59,3 +60,24 @@ def _check_that_it_decodes(path: Path) -> None:
     except tf.errors.InvalidArgumentError:
         rule = "an image must be complete, and a BMP have 24 or 32 bits per pixel"
         raise InputError(f"{path}: cannot be decoded; {rule}") from None
+
+
+def read_image_files(paths: list[str]) -> tuple[list[str], list[bytes]]:
+    """The image files that a person names, and those in the folders that a person names; returns (paths, contents).
+
+    Raises:
+        InputError: a path is not there, a folder has no images, or a file is not an image that can be read.
+    """
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            files.append(path)
+            continue
+        visible = (file for file in path.iterdir() if not file.name.startswith("."))
+        found = sorted(file for file in visible if file.suffix.lower() in SUFFIXES)
+        if not found:
+            raise InputError(f"{path} has no images in it ({', '.join(SUFFIXES)})")
+        files += found
+    for file in files:
+        check_image_file(file)
+    return [str(file) for file in files], [file.read_bytes() for file in files]

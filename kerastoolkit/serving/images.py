@@ -21,7 +21,7 @@ def decode_image(contents: tf.Tensor, height: int, width: int, channels: int) ->
     channels, colour is weighed to grey for 1, alpha is dropped; a camera's orientation tag is not applied.
 
     Input   contents  () string, the bytes of a file
-    Output  pixels    (height, width, channels) float32, 0..255, stretched where the image has another aspect ratio
+    Output  pixels    (height, width, channels) float32, 0..255, stretched if the aspect ratio differs
 
     Args:
         height, width: the size wanted, in pixels.
@@ -32,14 +32,13 @@ def decode_image(contents: tf.Tensor, height: int, width: int, channels: int) ->
     """
     header = tf.io.decode_raw(contents, tf.uint8, fixed_length=30)
     is_jpeg, is_gif, is_bmp = (_starts_with(header, magic) for magic in (b"\xff\xd8\xff", b"GIF", b"BM"))
-    # TensorFlow takes the palette of a BMP for grey values, and reads formats whose size is not looked up
-    # here.
+    # TensorFlow takes the palette of a BMP for grey values, and reads formats whose size is not read here.
     known = is_jpeg | is_gif | (is_bmp & (header[28] >= 24)) | _starts_with(header, b"\x89PNG")
     size = tf.cond(is_jpeg, lambda: _jpeg_size(contents), lambda: _other_size(header, is_gif, is_bmp))
+    too_large = f"an image must have at most {MAX_PIXELS:,} pixels, got"
     checks = [
         tf.debugging.Assert(known, ["an image must be JPEG, PNG, GIF or BMP with 24 or 32 bits per pixel"]),
-        tf.debugging.Assert(size <= MAX_PIXELS, [f"an image must have at most {MAX_PIXELS:,} pixels, got",
-        size]),
+        tf.debugging.Assert(size <= MAX_PIXELS, [too_large, size]),
     ]
     with tf.control_dependencies(checks):
         contents = tf.identity(contents)
@@ -61,7 +60,7 @@ def decode_image(contents: tf.Tensor, height: int, width: int, channels: int) ->
 
 
 def resize_images(pixels: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """Pixels of any size -> of the given size: bilinear with antialiasing, stretched where the aspect ratio differs.
+    """Pixels of any size -> of the given size: antialiased bilinear, stretched if the aspect ratio differs.
 
     Images that have the size already are left as they are.
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import keras
+
+import kerastoolkit.layers
+import kerastoolkit.serving.images  # noqa: F401 - both register the layers that a saved model names
+from kerastoolkit.experiment import InputError
 
 DECODED = "decoded"
 
@@ -32,3 +37,16 @@ def serving_model(*, preprocess: keras.Model, network: keras.Model, task: Any) -
 def decoded_model(serving: keras.Model) -> keras.Model:
     """The part of a serving model that takes decoded inputs."""
     return serving if serving.name == DECODED else serving.get_layer(DECODED)
+
+
+def load_serving_model(folder: Path) -> keras.Model:
+    """The serving model of a finished run.
+
+    Raises:
+        InputError: the run folder has no serving.keras that this version reads.
+    """
+    path = folder / "serving.keras"
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path} cannot be loaded: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,77 @@
+"""The verb that scores: a run's serving model on a split of raw examples, so the figure is the exported model's."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kerastoolkit import charts
+from kerastoolkit.checkpoints import write_file
+from kerastoolkit.experiment import Data, InputError, Report, rebuild
+from kerastoolkit.pipeline import call, raw_batches
+from kerastoolkit.runs import find_finished_run, use_data_dir
+from kerastoolkit.serving.model import decoded_model, load_serving_model
+
+BATCH_SIZE = 250
+
+
+def evaluate(run: str, *, split: str = "test", data: str | None = None, data_dir: str | None = None) -> tuple[dict[str, Any], Report]:
+    """Scores a finished run and draws what its task deserves.
+
+    Args:
+        run: a run folder, or ``last``.
+        split: test, validation or train.
+        data: another data set of the same kind than the one trained on, by name or path.
+        data_dir: where the data sets are; by default where they were in training.
+    Returns:
+        (what evaluation.json says, the report). evaluation.json and plots/ are written for the run's own test split; for any
+        other split or data, evaluation-<split>.json or nothing.
+    Raises:
+        InputError: no such run, split or data, or the data has other classes.
+    """
+    folder, record = find_finished_run(run)
+    use_data_dir(data_dir or record.get("data_dir"))
+    examples = rebuild(record["data_set"], **({"data": data} if data else {}))
+    source = examples.split(split)
+    if not source.size:
+        raise InputError(f"{examples.name} has no {split} examples in this run")
+    task = rebuild(record["task"])
+    _check_same_kind(examples, record)
+    serving = load_serving_model(folder)
+    began = time.monotonic()
+    report = task.score(answered(serving, examples, split), examples)
+    result = {
+        "run": str(folder), "recipe": record["recipe"], "data": examples.name, "split": split, "examples": source.size,
+        "figures": report.figures, "baselines": report.baselines, "seconds": round(time.monotonic() - began, 2),
+    }  # fmt: skip
+    if data is None:
+        suffix = "" if split == "test" else f"-{split}"
+        (folder / "plots").mkdir(exist_ok=True)
+        for name, figure in report.pictures.items():
+            write_file(folder / "plots" / f"{name}{suffix}.png", charts.png(figure))
+        write_file(folder / f"evaluation{suffix}.json", json.dumps(result, indent=2) + "\n")
+    return result, report
+
+
+def answered(serving: Any, data: Data, split: str) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """(raw batch, answers) over a split, as NumPy arrays."""
+    model = serving if data.encoded else decoded_model(serving)
+    answer = tf.function(lambda inputs: call(model, inputs), reduce_retracing=True)
+    for raw in raw_batches(data.split(split), BATCH_SIZE):
+        answers = answer({name: raw[name] for name in data.inputs})
+        yield _arrays(raw), _arrays(answers)
+
+
+def _arrays(tensors: dict[str, Any]) -> dict[str, np.ndarray]:
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
+def _check_same_kind(data: Data, record: dict[str, Any]) -> None:
+    trained = record["task"]["arguments"].get("classes")
+    if trained is not None and list(data.about.get("classes", ())) != list(trained):
+        raise InputError(f"{data.name} has other classes than the run was trained on: {', '.join(trained)}")

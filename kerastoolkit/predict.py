@@ -1,0 +1,75 @@
+"""The verb that answers for inputs of one's own, from a run folder or from an exported SavedModel."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kerastoolkit import charts
+from kerastoolkit.checkpoints import write_file
+from kerastoolkit.experiment import InputError, RunError, rebuild
+from kerastoolkit.export import DESCRIPTION
+from kerastoolkit.pipeline import call
+from kerastoolkit.runs import find_finished_run
+from kerastoolkit.serving.model import load_serving_model
+
+BATCH_SIZE = 32
+
+
+def predict(target: str, inputs: list[str], *, out: str | None = None) -> list[dict[str, Any]]:
+    """Answers each input; returns a row for each.
+
+    Args:
+        target: a run folder, ``last``, or the directory of an exported SavedModel.
+        inputs: what the task reads: image files, folders of them, ...
+        out: folder for a picture of each answer; None for none.
+    Raises:
+        InputError: the target is neither, or an input is not what the task reads.
+        RunError: a picture could not be written.
+    """
+    answer, description = _load(target)
+    task = rebuild(description)
+    names, raw = task.read(inputs)
+    rows = []
+    for start in range(0, len(names), BATCH_SIZE):
+        part = {name: values[start : start + BATCH_SIZE] for name, values in raw.items()}
+        answers = {name: np.asarray(values) for name, values in answer(part).items()}
+        some = names[start : start + BATCH_SIZE]
+        rows += task.tell(some, answers)
+        if out is not None:
+            for i, name in enumerate(some):
+                figure = task.draw({key: value[i] for key, value in part.items()}, {key: value[i] for key, value in answers.items()}, name)
+                _write_picture(Path(out), start + i, name, charts.png(figure))
+    return rows
+
+
+def _load(target: str) -> tuple[Callable[[dict[str, Any]], dict[str, Any]], dict[str, Any]]:
+    path = Path(target)
+    if (path / "saved_model.pb").is_file():
+        if not (path / DESCRIPTION).is_file():
+            raise InputError(f"{path} is a SavedModel of another program (it has no {DESCRIPTION})")
+        loaded = tf.saved_model.load(path)
+        description = json.loads((path / DESCRIPTION).read_bytes())["task"]
+        # The default argument keeps the loaded model alive as long as the function.
+        return lambda raw, loaded=loaded: loaded.signatures["serving_default"](**_tensors(raw)), description
+    folder, record = find_finished_run(target)
+    serving = load_serving_model(folder)
+    return lambda raw: call(serving, _tensors(raw)), record["task"]
+
+
+def _tensors(raw: dict[str, Any]) -> dict[str, tf.Tensor]:
+    return {name: tf.constant(value.tolist() if value.dtype == object else value) for name, value in raw.items()}
+
+
+def _write_picture(folder: Path, number: int, name: str, contents: bytes) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder} could not be made ({error.strerror})") from error
+    # The number keeps apart inputs of the same name from different folders.
+    write_file(folder / f"{number + 1:03d}-{Path(name).stem}.png", contents)

@@ -1,0 +1,90 @@
+"""What is installed is what is on the disk, and setup.cfg is where that is said."""
+
+import configparser
+import fnmatch
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import kerastoolkit
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def setup():
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    return parser
+
+
+def lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
+
+
+def folder_of(package: str) -> Path:
+    """Where a package's files are, by the mapping of setup.cfg."""
+    return ROOT / "recipes" if package == "kerastoolkit.recipes" else ROOT / package.replace(".", "/")
+
+
+def test_every_folder_with_python_files_is_a_listed_package_and_every_listed_package_is_there(setup):
+    listed = set(lines(setup["options"]["packages"]))
+    folders = {path.parent for path in (ROOT / "kerastoolkit").rglob("*.py")} | {ROOT / "recipes"}
+    assert folders - {folder_of(package) for package in listed} == set(), "not listed in setup.cfg"
+    assert {package for package in listed if not folder_of(package).is_dir()} == set(), (
+        "listed, but not there"
+    )
+
+
+def test_recipes_are_installed_inside_the_package(setup):
+    assert lines(setup["options"]["package_dir"]) == ["kerastoolkit.recipes = recipes"]
+
+
+def test_every_other_file_of_the_package_is_installed_too(setup):
+    patterns = [each.strip() for each in setup["options.package_data"]["*"].split(",")]
+    others = [
+        path
+        for folder in (ROOT / "kerastoolkit", ROOT / "recipes")
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    ]
+    missed = [path for path in others if not any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns)]
+    assert missed == []
+    in_no_package = [path for path in others if not any(path.parent.glob("*.py"))]
+    assert in_no_package == [], "setuptools takes data files from packages' own folders"
+
+
+def test_the_version_has_one_home(setup):
+    assert setup["metadata"]["version"] == "attr: kerastoolkit.__version__"
+    assert kerastoolkit.__version__.count(".") == 2
+
+
+def test_the_command_is_the_command_lines_main(setup):
+    assert lines(setup["options.entry_points"]["console_scripts"]) == ["kerastoolkit = kerastoolkit.cli:main"]
+    from kerastoolkit.cli import main
+
+    assert callable(main)
+
+
+def test_pyproject_says_how_to_build_and_nothing_else():
+    assert list(tomllib.loads((ROOT / "pyproject.toml").read_text())) == ["build-system"]
+
+
+def test_every_top_level_package_that_the_project_imports_is_required(setup):
+    import ast
+
+    names = {"PIL": "pillow", "sklearn": "scikit-learn", "keras_hub": "keras-hub"}
+    names |= {"tensorflow_datasets": "tensorflow-datasets"}
+    required = [line.split(">")[0].split("=")[0] for line in lines(setup["options"]["install_requires"])]
+    imported = set()
+    for path in [*(ROOT / "kerastoolkit").rglob("*.py"), *(ROOT / "recipes").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add(node.module.split(".")[0])
+    third_party = imported - set(sys.stdlib_module_names) - {"kerastoolkit"}
+    with_another = {"h5py", "tensorflow_text"}  # keras writes its weights with one, keras-hub tokenises with the other
+    assert {names.get(name, name) for name in third_party} - {*required, *with_another} == set()
