@@ -15,11 +15,16 @@ def print_json(value: dict[str, Any]) -> None:
     print(json.dumps(value, indent=2))
 
 
-def print_facts(facts: dict[str, Any]) -> None:
-    """A line for each fact, its name before it."""
+def print_facts(facts: dict[str, Any], indent: str = "") -> None:
+    """A line for each fact, its name before it; the facts of a fact stand under it, indented."""
     width = max(map(len, facts), default=0) + 2
     for name, value in facts.items():
-        print(f"{name.replace('_', ' '):<{width}}{'unknown' if value is None else _cell(value)}".rstrip())
+        label = indent + name.replace("_", " ")
+        if isinstance(value, dict):
+            print(label)
+            print_facts(value, indent + "  ")
+        else:
+            print(f"{label:<{len(indent) + width}}{'unknown' if value is None else _cell(value)}".rstrip())
 
 
 def print_table(rows: list[dict[str, Any]], title: str = "") -> None:
@@ -62,13 +67,13 @@ def _cell(value: Any) -> str:
 
 
 def start_tensorflow() -> None:
-    """Imports TensorFlow without its remarks on processors and missing GPUs.
+    """Imports TensorFlow without its remarks on processors, missing GPUs and its own graphs.
 
-    Whoever sets TF_CPP_MIN_LOG_LEVEL sees what TensorFlow has to say.
+    What fails is an exception anyway. Whoever sets TF_CPP_MIN_LOG_LEVEL sees what TensorFlow has to say.
     """
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     with _withheld_stderr():
         import tensorflow
 

@@ -28,7 +28,7 @@ def pad_crop_flip(pixels: int = 4, *, flip: bool = True, padding: str = "zeros")
         pixels: width of the padding; the image moves by at most this much.
         flip: whether to mirror left and right; never where that changes what an image means (digits,
             letters).
-        padding: "zeros" (black) or "reflect".
+        padding: "zeros" (black) or "reflect", for which an image must be larger than ``pixels``.
     Raises:
         InputError: pixels is negative, or padding has another name.
     Differs from the paper: black borders; the paper pads after the mean is subtracted, which gives the

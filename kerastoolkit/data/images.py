@@ -83,7 +83,7 @@ def digits(*, validation: float = 0.1) -> Data:
         return lambda: tuple(array[rows()[number]] for array in read())
 
     train, held_out = _train_and_validation(part(0), size - test_size, validation)
-    # Computed over the 1,437 images outside the test split.
+    # Computed here over the 1,437 images outside the test split.
     about = _about((8, 8, 1), _DIGITS, mean=(77.760,), std=(95.801,))
     test = _source(_held(part(1)), test_size)
     return Data("digits", train, held_out, test, inputs=("image",), encoded=False, about=about)
@@ -134,7 +134,7 @@ def labelled_images(data: str, validation: float | None = None) -> Data:
         return _KNOWN[data](**chosen)
     if os.path.exists(data) or os.sep in data:
         return image_folder(data, **chosen)
-    raise _unknown(data, "or a folder of class folders")
+    raise _unknown(data, ", or a folder of class folders")
 
 
 def prepare(name: str, data_dir: str | None = None) -> str:
@@ -153,7 +153,7 @@ def prepare(name: str, data_dir: str | None = None) -> str:
         return f"{name} is in {prepared_builder(name, data_dir).data_path}"
     if name in _KNOWN:
         return f"{name} comes with scikit-learn: nothing to prepare"
-    raise _unknown(name, "for these a folder need not be prepared")
+    raise _unknown(name)
 
 
 def inspect(data: Data, split: str = "train") -> tuple[list[dict[str, Any]], Any]:
@@ -196,11 +196,11 @@ def _counts(source: Source, classes: int) -> np.ndarray:
     return sum(np.bincount(source.fetch(part)["label"].numpy(), minlength=classes) for part in numbers)
 
 
-def _unknown(name: str, otherwise: str) -> InputError:
+def _unknown(name: str, otherwise: str = "") -> InputError:
     names = sorted(_KNOWN)
     closest = difflib.get_close_matches(name, names, n=1)
     guess = f" (did you mean {closest[0]}?)" if closest else ""
-    return InputError(f"unknown image data set {name}{guess}: choose {', '.join(names)}, {otherwise}")
+    return InputError(f"unknown image data set {name}{guess}: choose {', '.join(names)}{otherwise}")
 
 
 def _prepared_set(name: str, validation: float, data_dir: str | None) -> Data:

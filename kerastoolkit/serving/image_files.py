@@ -63,7 +63,7 @@ def _check_that_it_decodes(path: Path) -> None:
 
 
 def read_image_files(paths: list[str]) -> tuple[list[str], list[bytes]]:
-    """The image files that a person names, and those in the folders that a person names; returns (paths, contents).
+    """The image files that a person names, and those in the folders named; returns (paths, contents).
 
     Raises:
         InputError: a path is not there, a folder has no images, or a file is not an image that can be read.

@@ -22,16 +22,22 @@ def serving_model(*, preprocess: keras.Model, network: keras.Model, task: Any) -
 
     The part after decoding is a nested model named "decoded", for callers who hold decoded inputs.
     """
-    inputs = {tensor.name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name) for tensor in preprocess.inputs}
-    tensors = preprocess(inputs if len(inputs) > 1 else next(iter(inputs.values())))
-    decoded = keras.Model(inputs, task.answer(network)(tensors), name=DECODED)
+    inputs = _inputs_like(preprocess)
+    decoded = keras.Model(_alone(inputs), task.answer(network)(preprocess(_alone(inputs))), name=DECODED)
     if task.decode is None:
         return decoded
     decode = task.decode(preprocess)
-    encoded = {tensor.name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name) for tensor in decode.inputs}
-    pixels = decode(encoded if len(encoded) > 1 else next(iter(encoded.values())))
-    pixels = pixels if isinstance(pixels, dict) else {next(iter(inputs)): pixels}
-    return keras.Model(encoded, decoded(pixels), name="serving")
+    encoded = _inputs_like(decode)
+    return keras.Model(_alone(encoded), decoded(decode(_alone(encoded))), name="serving")
+
+
+def _inputs_like(model: keras.Model) -> dict[str, Any]:
+    return {tensor.name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name) for tensor in model.inputs}
+
+
+def _alone(tensors: dict[str, Any]) -> Any:
+    # A model of one input takes the tensor itself; Keras warns about a dict.
+    return tensors if len(tensors) > 1 else next(iter(tensors.values()))
 
 
 def decoded_model(serving: keras.Model) -> keras.Model:

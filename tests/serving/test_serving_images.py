@@ -26,11 +26,18 @@ def file_bytes(image, kind):
 
 def png_of_20000_by_20000():
     def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        checksum = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + checksum
 
     header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
     body = chunk(b"IDAT", zlib.compress(bytes(100)))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + body + chunk(b"IEND", b"")
+
+
+def jpeg_of_20000_by_20000():
+    contents = file_bytes(picture(), "JPEG")
+    frame = contents.index(b"\xff\xc0")  # then length, precision, height and width
+    return contents[: frame + 5] + struct.pack(">HH", 20_000, 20_000) + contents[frame + 9 :]
 
 
 def decode_model(height, width, channels):
@@ -49,7 +56,7 @@ def test_each_kind_of_file_gives_the_pixels_that_pillow_gives(kind, mode):
     contents = file_bytes(picture(mode=mode), kind)
     expected = np.asarray(Image.open(io.BytesIO(contents)).convert("RGB"))
     np.testing.assert_array_equal(decode_image(tf.constant(contents), 37, 51, 3), expected)
-    # Grey: the two weigh colours the same way but round differently; on JPEG brightness is taken from the file.
+    # To grey the two weigh colours alike but round differently; of a JPEG the brightness is in the file.
     grey = np.asarray(Image.open(io.BytesIO(contents)).convert("L"), np.float32)[..., None]
     difference = np.abs(decode_image(tf.constant(contents), 37, 51, 1) - grey)
     assert difference.mean() <= 1 and difference.max() <= (20 if kind == "JPEG" else 1)
@@ -126,7 +133,7 @@ def test_a_bmp_with_a_palette_is_refused_because_its_colours_would_be_wrong():
         png_of_20000_by_20000(),
         b"GIF89a" + struct.pack("<HH", 20_000, 20_000) + bytes(20),
         b"BM" + bytes(16) + struct.pack("<iiHH", 20_000, -20_000, 1, 24) + bytes(20),
-        b"\xff\xd8\xff\xc0" + struct.pack(">HBHHB", 17, 8, 20_000, 20_000, 3) + bytes(20),
+        jpeg_of_20000_by_20000(),
     ],
     ids=["PNG", "GIF", "BMP", "JPEG"],
 )
