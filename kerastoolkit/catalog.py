@@ -133,7 +133,7 @@ def parse_overrides(recipe: Recipe, settings: Iterable[str]) -> dict[str, Any]:
         if name not in recipe.parameters:
             valid = ", ".join(recipe.parameters) or "none"
             hint = closest(name, recipe.parameters)
-            raise CatalogError(f"{recipe.name} has no setting {name}{hint}; it has: {valid}")
+            raise CatalogError(f"{recipe.name} has no setting {name}{hint} (it has: {valid})")
         if name in values:
             raise CatalogError(f"{name} is given twice")
         values[name] = _value_of(recipe.parameters[name], text.strip())
@@ -195,7 +195,7 @@ def _find_in_file(path: Path, function: str | None) -> Recipe:
     name = function.replace("-", "_")
     if name not in found:
         hint = closest(name, found)
-        raise CatalogError(f"{path} has no recipe {function}{hint}; it has: {', '.join(found)}")
+        raise CatalogError(f"{path} has no recipe {function}{hint} (it has: {', '.join(found)})")
     return found[name]
 
 

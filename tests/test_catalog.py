@@ -197,7 +197,7 @@ def test_a_setting_becomes_a_value_of_the_annotated_type(pebbles, setting, value
         ("filters=4,x", r"filters must be tuple\[int, \.\.\.\]"),
         ("size=1,2,3", r"size must be tuple\[int, int\]"),
         ("limit=x", r"limit must be int \| None"),
-        ("epoch=3", "no setting epoch; did you mean epochs.* it has: epochs, learning_rate, data, "),
+        ("epoch=3", r"no setting epoch; did you mean epochs\? \(it has: epochs, learning_rate, data, "),
         ("epochs", "must be NAME=VALUE, got epochs"),
         ("=3", "must be NAME=VALUE"),
     ],

@@ -1,7 +1,11 @@
 """What is installed is what is on the disk, and setup.cfg is where that is said."""
 
+import ast
 import configparser
 import fnmatch
+import os
+import shutil
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -9,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import kerastoolkit
+from kerastoolkit import catalog
 
 ROOT = Path(__file__).parents[1]
 
@@ -72,9 +77,35 @@ def test_pyproject_says_how_to_build_and_nothing_else():
     assert list(tomllib.loads((ROOT / "pyproject.toml").read_text())) == ["build-system"]
 
 
-def test_every_top_level_package_that_the_project_imports_is_required(setup):
-    import ast
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_has_a_target_for_every_recipe_that_hands_on_its_settings():
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    variables |= {"DATA": "never from the environment"}
 
+    def commands(*arguments):
+        command = ["make", "--no-print-directory", "-n", *arguments]
+        return subprocess.run(
+            command, cwd=ROOT, env=variables, capture_output=True, text=True, check=True
+        ).stdout
+
+    names = [recipe.name for recipe in catalog.recipes()]
+    every = commands(*names)
+    assert [name for name in names if f"kerastoolkit train {name} " not in every] == []
+    asked = commands("digits-cnn", "SET=epochs=30 dense=8,4", "OUT=a folder", "SEED=3")
+    assert "--set 'epochs=30' --set 'dense=8,4'" in asked
+    assert "--out 'a folder' --seed '3'" in asked
+    assert "--data" not in asked
+    assert "kerastoolkit evaluate" in asked
+
+
+def test_the_continuous_integration_lints_and_runs_the_tests_as_the_readme_says():
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert script.read_text().splitlines()[-2:] == ["make lint", "make test"]
+    assert "make test" in (ROOT / "README.md").read_text()
+
+
+def test_every_top_level_package_that_the_project_imports_is_required(setup):
     names = {"PIL": "pillow", "sklearn": "scikit-learn", "keras_hub": "keras-hub"}
     names |= {"tensorflow_datasets": "tensorflow-datasets"}
     required = [line.split(">")[0].split("=")[0] for line in lines(setup["options"]["install_requires"])]
@@ -86,5 +117,8 @@ def test_every_top_level_package_that_the_project_imports_is_required(setup):
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 imported.add(node.module.split(".")[0])
     third_party = imported - set(sys.stdlib_module_names) - {"kerastoolkit"}
-    with_another = {"h5py", "tensorflow_text"}  # keras writes its weights with one, keras-hub tokenises with the other
+    with_another = {
+        "h5py",
+        "tensorflow_text",
+    }  # keras writes its weights with one, keras-hub tokenises with the other
     assert {names.get(name, name) for name in third_party} - {*required, *with_another} == set()
