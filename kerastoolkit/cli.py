@@ -115,8 +115,10 @@ def list_command(what: str | None, names: bool) -> None:
         entries = kinds[kind]()
         if names:
             click.echo("".join(f"{entry.name}\n" for entry in entries), nl=False)
-        else:
-            print_table([{"name": entry.name, "what it is": entry.summary} for entry in entries], title=kind)
+            continue
+        print_table([{"name": entry.name, "what it is": entry.summary} for entry in entries], title=kind)
+        if not what:
+            click.echo()
 
 
 @_command("show", "show digits-cnn", "show cifar10-resnet20 --set depth=56 --layers")
@@ -143,6 +145,7 @@ def show_command(recipe: str, settings: tuple[str, ...], data: str | None, data_
     click.echo(facts.pop("documentation") + "\n")
     print_facts(facts)
     if layers:
+        click.echo()
         print_table(table, title="layers")
 
 
@@ -216,6 +219,7 @@ def evaluate_command(run: str, split: str, data: str | None, data_dir: str | Non
     columns = list(dict.fromkeys(name for figures in methods.values() for name in figures))
     rows = [{"method": name, **{key: each.get(key) for key in columns}} for name, each in methods.items()]
     for title, table in {"figures": rows, **report.tables}.items():
+        click.echo()
         print_table(table, title=title)
 
 

@@ -58,6 +58,8 @@ def training_batches(experiment: Experiment, *, seed: int, start: int, end: int)
     source, batch_size = experiment.data.train, min(experiment.batch_size, experiment.data.train.size)
     fetch = decoded_fetch(experiment, source)
 
+    # A fetch that refuses its file keeps its one line: autograph would wrap the error in pages.
+    @tf.autograph.experimental.do_not_convert
     def batch(indices, seeds):
         raw = fetch(indices)
         if experiment.augment is not None:
@@ -75,10 +77,14 @@ def training_batches(experiment: Experiment, *, seed: int, start: int, end: int)
 
 def validation_batches(experiment: Experiment, *, seed: int) -> tf.data.Dataset:
     """(network inputs, targets) of the validation split, in order, every example once."""
-    fetch = decoded_fetch(experiment, experiment.data.validation)
-    return _in_order(experiment.data.validation, experiment.batch_size).map(
-        lambda indices: _encoded(experiment, fetch(indices), _fixed_seeds(indices, seed))
-    ).prefetch(tf.data.AUTOTUNE)
+    source = experiment.data.validation
+    fetch = decoded_fetch(experiment, source)
+
+    @tf.autograph.experimental.do_not_convert
+    def batch(indices):
+        return _encoded(experiment, fetch(indices), _fixed_seeds(indices, seed))
+
+    return _in_order(source, experiment.batch_size).map(batch).prefetch(tf.data.AUTOTUNE)
 
 
 def raw_batches(source: Source, batch_size: int) -> tf.data.Dataset:

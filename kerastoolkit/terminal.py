@@ -30,7 +30,7 @@ def print_facts(facts: dict[str, Any], indent: str = "") -> None:
 def print_table(rows: list[dict[str, Any]], title: str = "") -> None:
     """A table: drawn on a terminal; plain aligned columns, never cut, where something else reads it."""
     if title:
-        print(f"\n{title}")
+        print(title)
     if not rows:
         print("none")
         return
@@ -94,7 +94,7 @@ def _withheld_stderr() -> Iterator[None]:
         os.dup2(withheld.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             withheld.seek(0)
             os.write(before, withheld.read())
             raise

@@ -377,7 +377,7 @@ def test_list_shows_all_kinds_or_one_or_only_names(run):
     assert {"recipes", "models", "data"} <= set(everything)
     assert "resnet_cifar" in run("list", "models", "--names")[1].splitlines()
     assert run("list", "data")[1] == run("data", "list")[1]
-    assert run("list", "recipes")[1].splitlines()[1] == "recipes"
+    assert run("list", "recipes")[1].splitlines()[0] == "recipes"
 
 
 def test_a_table_that_something_else_reads_is_never_cut(run, verb):

@@ -1,13 +1,16 @@
 """What `show` says of a recipe is counted right, and it says what it can where the data is missing."""
 
 import json
+import logging
+import sys
 
 import keras
 import pytest
+import tensorflow as tf
 
 from kerastoolkit import catalog
 from kerastoolkit.experiment import InputError
-from kerastoolkit.show import flops, layers, show
+from kerastoolkit.show import _quiet, flops, layers, show
 
 MINE = '''"""Networks on nothing (A. Author 1999)."""
 import keras
@@ -74,9 +77,14 @@ def test_flops_of_a_loop_or_of_an_open_size_are_unknown():
     assert flops(model((None, None, 3), keras.layers.Conv2D(4, 3))) is None
 
 
-def test_counting_flops_says_nothing_itself(capfd):
-    flops(model((8, 8, 3), keras.layers.Conv2D(4, 3)))
+def test_the_profilers_remarks_are_not_heard_and_later_ones_are(capfd):
+    with _quiet():
+        tf.get_logger().warning("a remark")
+        print("another", file=sys.stderr)
     assert capfd.readouterr() == ("", "")
+    print("later", file=sys.stderr)
+    assert tf.get_logger().isEnabledFor(logging.WARNING)
+    assert capfd.readouterr().err == "later\n"
 
 
 def test_each_layer_has_a_row_with_its_output_and_parameters():

@@ -1,4 +1,4 @@
-"""Residual networks on CIFAR-10 (He et al. 2015, https://arxiv.org/abs/1512.03385, section 4.2)."""
+"""Residual networks on CIFAR-10 and CIFAR-100 (He et al. 2015, https://arxiv.org/abs/1512.03385, section 4.2)."""
 
 from kerastoolkit.data.augment import pad_crop_flip
 from kerastoolkit.data.images import labelled_images
@@ -73,6 +73,13 @@ def cifar10_resnet20_fast(
         task=classification(images.about["classes"]),
         optimizer=sgd(network, schedule, weight_decay=weight_decay, nesterov=True, average=0.998),
         epochs=epochs, batch_size=batch_size)  # fmt: skip
+
+
+def cifar100_resnet56(
+    *, epochs: int = 164, batch_size: int = 128, learning_rate: float = 0.1, weight_decay: float = 5e-4, data: str = "cifar100"
+) -> Experiment:
+    """ResNet-56 on CIFAR-100's fine labels, by the CIFAR-10 schedule; the paper has no figure for this data set."""
+    return _by_the_paper(56, epochs, batch_size, learning_rate, weight_decay, data)
 
 
 if __name__ == "__main__":
