@@ -20,7 +20,9 @@ from kerastoolkit.serving.model import decoded_model, load_serving_model
 BATCH_SIZE = 250
 
 
-def evaluate(run: str, *, split: str = "test", data: str | None = None, data_dir: str | None = None) -> tuple[dict[str, Any], Report]:
+def evaluate(
+    run: str, *, split: str = "test", data: str | None = None, data_dir: str | None = None
+) -> tuple[dict[str, Any], Report]:
     """Scores a finished run and draws what its task deserves.
 
     Args:

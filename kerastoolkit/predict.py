@@ -43,7 +43,7 @@ def predict(target: str, inputs: list[str], *, out: str | None = None) -> list[d
         rows += task.tell(some, answers)
         if out is not None:
             for i, name in enumerate(some):
-                figure = task.draw({key: value[i] for key, value in part.items()}, {key: value[i] for key, value in answers.items()}, name)
+                figure = task.draw(_example(part, i), _example(answers, i), name)
                 _write_picture(Path(out), start + i, name, charts.png(figure))
     return rows
 
@@ -60,6 +60,10 @@ def _load(target: str) -> tuple[Callable[[dict[str, Any]], dict[str, Any]], dict
     folder, record = find_finished_run(target)
     serving = load_serving_model(folder)
     return lambda raw: call(serving, _tensors(raw)), record["task"]
+
+
+def _example(batch: dict[str, Any], number: int) -> dict[str, Any]:
+    return {name: values[number] for name, values in batch.items()}
 
 
 def _tensors(raw: dict[str, Any]) -> dict[str, tf.Tensor]:

@@ -1,4 +1,4 @@
-"""The run folder: ``runs/<recipe>/<number>/`` with run.json, history.csv, checkpoints/, model.keras, serving.keras, plots/, ..."""
+"""The run folder, ``runs/<recipe>/<number>/``: what it is made from, who may write in it, and what others read from it."""
 
 from __future__ import annotations
 

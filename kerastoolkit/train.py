@@ -156,18 +156,17 @@ def _continue(recipe: Any, folder: Path, record: dict[str, Any], checkpoint_seco
 
 
 def _train(experiment: Experiment, folder: Path, record: dict[str, Any], checkpoint_seconds: float) -> Path:
+    steps = steps_per_epoch(experiment.data.train.size, experiment.batch_size)
+    total = steps * experiment.epochs
     state = State(experiment)
     began = time.monotonic()
     seconds_before = state.restore(folder)
-    steps = steps_per_epoch(experiment.data.train.size, experiment.batch_size)
-    total = steps * experiment.epochs
 
     def seconds() -> float:
         return seconds_before + time.monotonic() - began
 
     with _signals() as received:
-        if not state.ended:
-            _loop(state, folder, record["seed"], total, steps, checkpoint_seconds, received, seconds)
+        _loop(state, folder, record["seed"], total, steps, checkpoint_seconds, received, seconds)
     save_checkpoint(folder / "checkpoints", state.step, *state.snapshot(seconds()))
     _finish(state, folder, record, seconds())
     return folder
@@ -181,7 +180,7 @@ def _loop(state: State, folder: Path, seed: int, total: int, steps: int, checkpo
     count, last_save, save_took = 1, time.monotonic(), 0.0
 
     with Progress(total=total, done=state.step, steps_per_epoch=steps, batch_size=experiment.batch_size) as progress:
-        while state.step < total and not state.ended:
+        while state.step < total and state.stopped_before != total:
             at_epoch_start = state.step % steps == 0
             if at_epoch_start:
                 state.begin_epoch(state.step // steps)
@@ -200,6 +199,7 @@ def _loop(state: State, folder: Path, seed: int, total: int, steps: int, checkpo
             progress.step(state.step, logs["loss"])
             if state.step % steps == 0:
                 progress.epoch(state.end_epoch(state.step // steps - 1, seed))
+                state.stopped_before = total if state.trainee.stop_training else None
                 write_history(folder, state.history)
             # A save costs at most a twentieth of the time, however large the model is.
             if received or time.monotonic() - last_save >= max(checkpoint_seconds, 20 * save_took):
@@ -208,7 +208,8 @@ def _loop(state: State, folder: Path, seed: int, total: int, steps: int, checkpo
                 last_save = time.monotonic()
                 save_took = last_save - before_save if checkpoint_seconds else 0.0
             if received:
-                say(f"stopped by {signal.Signals(received[0]).name} after step {state.step} of {total}; the same command continues")
+                name = signal.Signals(received[0]).name
+                say(f"stopped by {name} after step {state.step} of {total}; the same command continues")
                 raise SystemExit(128 + received[0])
             count = _next_count(count, time.monotonic() - started if not at_epoch_start else None)
     state.callbacks.on_train_end()
@@ -234,7 +235,9 @@ class State:
         self.sums = {name: tf.Variable(0.0, dtype=tf.float64, trainable=False, name=name) for name in names}
         self.examples = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self.failed_at = tf.Variable(-1, dtype=tf.int64, trainable=False)
-        self.step, self.history, self.ended = 0, [], False
+        self.step, self.history = 0, []
+        # The planned end that a callback stopped short of: a run that is given more epochs goes on.
+        self.stopped_before: int | None = None
         self.trainee = Trainee(self.network, self.optimizer)
         self.callbacks = keras.callbacks.CallbackList(list(experiment.callbacks), model=self.trainee)
         self.evaluate_batch = None
@@ -253,7 +256,8 @@ class State:
         """(arrays, JSON values) from which ``restore`` makes this state again."""
         callbacks, arrays = get_states(self.experiment.callbacks)
         arrays.update({name: np.asarray(variable.numpy()) for name, variable in self.variables().items()})
-        return arrays, {"history": self.history, "callbacks": callbacks, "ended": self.ended, "seconds": seconds}
+        values = {"history": self.history, "callbacks": callbacks, "stopped_before": self.stopped_before}
+        return arrays, {**values, "seconds": seconds}
 
     def restore(self, folder: Path) -> float:
         """Puts back the newest whole checkpoint, if there is one; returns the seconds trained so far.
@@ -271,13 +275,11 @@ class State:
         for name, variable in self.variables().items():
             if name not in arrays or arrays[name].shape != tuple(variable.shape):
                 found = "is missing" if name not in arrays else f"has shape {arrays[name].shape}"
-                raise RunError(f"{folder}: the recipe's network has changed: {name} {tuple(variable.shape)} {found} in the checkpoint")
+                wanted = f"{name} {tuple(variable.shape)}"
+                raise RunError(f"{folder}: the recipe's network has changed: {wanted} {found} in the checkpoint")
             variable.assign(arrays[name])
-        self.history, self.ended = values["history"], values["ended"]
+        self.history, self.stopped_before = values["history"], values["stopped_before"]
         set_states(self.experiment.callbacks, values["callbacks"], arrays)
-        steps = steps_per_epoch(self.experiment.data.train.size, self.experiment.batch_size)
-        if self.step < steps * self.experiment.epochs and self.history and self.step == self.history[-1]["step"]:
-            self.ended = self.ended and self.trainee.stop_training
         write_history(folder, self.history)
         say(f"continuing {folder} after step {self.step}")
         return values["seconds"]
@@ -298,7 +300,6 @@ class State:
         row["learning_rate"] = float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
         self.history.append(row)
         self.callbacks.on_epoch_end(epoch, {name: value for name, value in row.items() if name not in ("epoch", "step")})
-        self.ended = bool(self.trainee.stop_training)
         return row
 
     def _validate(self, seed: int) -> dict[str, float]:

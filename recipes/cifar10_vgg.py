@@ -35,7 +35,8 @@ def _vgg(builder, epochs, batch_size, learning_rate, weight_decay, dropout, data
     return Experiment(
         data=images, augment=pad_crop_flip(pixels=4), preprocess=standardise(images, size=(32, 32)), network=network,
         task=classification(images.about["classes"]),
-        optimizer=sgd(network, schedule, weight_decay=weight_decay, nesterov=True), epochs=epochs, batch_size=batch_size)  # fmt: skip
+        optimizer=sgd(network, schedule, weight_decay=weight_decay, nesterov=True),
+        epochs=epochs, batch_size=batch_size)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -126,7 +126,8 @@ def _by_class(matrix: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
         right, answered, there = matrix[i, i], matrix[:, i].sum(), matrix[i].sum()
         precision, recall = right / max(1, answered), right / max(1, there)
         f1 = 2 * right / max(1, answered + there)
-        rows.append({"class": name, "precision": float(precision), "recall": float(recall), "f1": float(f1), "images": int(there)})
+        figures = {"precision": float(precision), "recall": float(recall), "f1": float(f1)}
+        rows.append({"class": name, **figures, "images": int(there)})
     return rows
 
 
