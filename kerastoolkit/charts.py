@@ -77,7 +77,9 @@ def probabilities(image: np.ndarray, names: Sequence[str], values: Sequence[floa
     positions = np.arange(len(names))[::-1]
     right.barh(positions, values, color=[ACCENT, *[MUTED] * (len(names) - 1)])
     for position, value in zip(positions, values, strict=True):
-        right.text(min(value + 0.02, 0.86), position, f"{value:.1%}", va="center", fontsize=8, color=INK)
+        inside = value > 0.8
+        right.text(value - 0.02 if inside else value + 0.02, position, f"{value:.1%}", va="center", fontsize=8,
+                   ha="right" if inside else "left", color="white" if inside else INK)  # fmt: skip
     right.set_yticks(positions, names)
     right.set_xlim(0, 1)
     right.set_xlabel("probability")
