@@ -1,0 +1,36 @@
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+from pathlib import Path
+
+import pytest
+
+from kerastoolkit import catalog
+
+
+@pytest.fixture(scope="session")
+def killable():
+    """A tiny recipe that trains in seconds."""
+    return catalog.find_recipe(f"{Path(__file__).parent / 'recipes_for_tests' / 'killable.py'}:killable")
+
+
+@pytest.fixture(scope="session")
+def finished_run(killable, tmp_path_factory):
+    """A run folder of that recipe, trained to the end; not to be changed."""
+    from kerastoolkit.train import train
+
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    return train(killable, {"epochs": 6}, out=str(folder))
+
+
+@pytest.fixture(scope="session")
+def digit_file(tmp_path_factory):
+    """A PNG file of a handwritten seven of the test split's kind."""
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    path = tmp_path_factory.mktemp("digit") / "digit.png"
+    Image.fromarray((load_digits().images[7] * 15.9375).astype("uint8")).resize((40, 32)).save(path)
+    return path

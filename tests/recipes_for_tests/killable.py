@@ -1,0 +1,54 @@
+"""A recipe with everything that a killed run must find again: order, augmentation, dropout, batch norm, a schedule, averaging."""
+
+import os
+import signal
+from pathlib import Path
+
+import keras
+
+from kerastoolkit import checkpoints
+from kerastoolkit.data.augment import shift
+from kerastoolkit.data.images import labelled_images
+from kerastoolkit.data.preprocessing import standardise
+from kerastoolkit.experiment import Experiment
+from kerastoolkit.models import cnn
+from kerastoolkit.optimizers import OneCycle, sgd
+from kerastoolkit.pipeline import steps_per_epoch
+from kerastoolkit.tasks.classification import classification
+
+
+def killable(*, epochs: int = 3, learning_rate: float = 0.05, callback: str = "", data: str = "digits") -> Experiment:
+    """A tiny network on digits. A file named kill-at beside the working folder says at which flush to the disk to die."""
+    _die_at_flush(Path("kill-at"))
+    images = labelled_images(data)
+    network = cnn(classes=len(images.about["classes"]), input_shape=(8, 8, images.about["channels"]), filters=(4, 8),
+                  dense=(8,), dropout=0.3, batch_norm=True)  # fmt: skip
+    schedule = learning_rate
+    if not callback:
+        schedule = OneCycle(learning_rate, epochs * steps_per_epoch(images.train.size, 64))
+    callbacks = {
+        "": (),
+        "stops": (keras.callbacks.EarlyStopping("loss", patience=1, min_delta=100.0, restore_best_weights=True),),
+        "slows": (keras.callbacks.ReduceLROnPlateau("loss", patience=1, min_delta=100.0, factor=0.5),),
+        "unknown": (keras.callbacks.ModelCheckpoint("never.keras"),),
+    }[callback]
+    return Experiment(
+        data=images, augment=shift(pixels=1), preprocess=standardise(images, size=(8, 8)), network=network,
+        task=classification(images.about["classes"]),
+        optimizer=sgd(network, schedule, weight_decay=5e-4, nesterov=True, average=0.9),
+        epochs=epochs, batch_size=64, callbacks=callbacks)  # fmt: skip
+
+
+def _die_at_flush(path: Path) -> None:
+    if not path.exists():
+        return
+    left, real = [int(path.read_text())], os.fsync
+
+    def fsync(descriptor):
+        left[0] -= 1
+        if left[0] == 0:
+            path.unlink()  # the next process lives
+            os.kill(os.getpid(), signal.SIGKILL)
+        real(descriptor)
+
+    checkpoints.os.fsync = fsync

@@ -1,0 +1,115 @@
+"""A run killed at any moment and started again with the same command ends with the same bits."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+RECIPE = f"{Path(__file__).parent / 'recipes_for_tests' / 'killable.py'}:killable"
+COMMAND = [sys.executable, "-m", "kerastoolkit", "train", RECIPE, "--out", "run", "--checkpoint-seconds", "0"]
+ROOT = str(Path(__file__).parent.parent)
+
+
+def start(folder, *arguments):
+    environment = {**os.environ, "PYTHONPATH": ROOT, "CUDA_VISIBLE_DEVICES": ""}
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    return subprocess.Popen(
+        [*COMMAND, *arguments], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(folder, *arguments):
+    process = start(folder, *arguments)
+    out, err = process.communicate(timeout=600)
+    return process.returncode, out, err
+
+
+def bits(folder):
+    """Every bit that the promise is about: all variables of the last checkpoint, the saved network's weights, the history."""
+    newest = max((folder / "run" / "checkpoints").iterdir())
+    loaded = load_file(newest / "variables.safetensors")
+    arrays = {name: (array.dtype, array.shape, array.tobytes()) for name, array in loaded.items()}
+    return newest.name, arrays, (folder / "run" / "history.csv").read_bytes(), network_weights(folder)
+
+
+def network_weights(folder):
+    import keras
+
+    return [w.tobytes() for w in keras.saving.load_model(folder / "run" / "model.keras", compile=False).get_weights()]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    began = time.monotonic()
+    code, _, err = finish(folder)
+    assert code == 0, err
+    return bits(folder), time.monotonic() - began
+
+
+def killed_run(folder, kills):
+    """Runs the command, killing it as each of ``kills`` says: ("flush", n) inside the n-th flush, ("after", seconds)."""
+    happened = 0
+    for kind, when in kills:
+        if kind == "flush":
+            (folder / "kill-at").write_text(str(when))
+            process = start(folder)
+            process.wait(timeout=600)
+        else:
+            process = start(folder)
+            try:
+                process.wait(timeout=when)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+        process.stdout.close(), process.stderr.close()
+        (folder / "kill-at").unlink(missing_ok=True)
+        happened += process.returncode == -signal.SIGKILL
+        if process.returncode == 0:
+            break
+    code, _, err = finish(folder)
+    assert code == 0, err
+    return happened
+
+
+def test_three_kills_change_no_bit(tmp_path, undisturbed):
+    # Flushes come four to a checkpoint and two to another file: these fall in the middle of writing one, at different places.
+    assert killed_run(tmp_path, [("flush", 9), ("flush", 14), ("flush", 7)]) == 3
+    assert bits(tmp_path) == undisturbed[0]
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments_change_no_bit(tmp_path, undisturbed):
+    generator = random.Random(0)
+    total = 0
+    for number in range(4):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        kills = [("flush", generator.randint(3, 16)) for _ in range(3)]
+        kills += [("after", generator.uniform(0.5, 1.0) * undisturbed[1]) for _ in range(2)]
+        total += killed_run(folder, kills)
+        assert bits(folder) == undisturbed[0]
+        shutil.rmtree(folder)
+    assert total >= 15
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_writes_a_checkpoint_and_the_same_command_continues(tmp_path, undisturbed, number, status):
+    process = start(tmp_path)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    while process.poll() is None and not (checkpoints.is_dir() and any(p.name.isdigit() for p in checkpoints.iterdir())):
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == status, err
+    assert "the same command continues" in err
+    code, _, err = finish(tmp_path)
+    assert code == 0 and "continuing" in err
+    assert bits(tmp_path) == undisturbed[0]
