@@ -1,0 +1,51 @@
+"""Every recipe builds, trains two steps on the embedded data and is exported, offline."""
+
+import pytest
+
+from kerastoolkit import catalog, train
+from kerastoolkit.serving.model import serving_model
+
+FAST = ("digits-cnn", "cifar10-resnet20-fast")
+CASES = [
+    pytest.param(recipe, id=recipe.name, marks=() if recipe.name in FAST else pytest.mark.slow) for recipe in catalog.recipes()
+]
+
+
+@pytest.mark.parametrize("recipe", CASES)
+def test_a_recipe_trains_two_steps_on_the_sample_and_is_exported(recipe, tmp_path):
+    import tensorflow as tf
+
+    from kerastoolkit.export import _compare, _write
+
+    overrides = {"data": "sample", "batch_size": 8}
+    experiment = train.build(recipe, catalog.arguments(recipe, overrides), 0)
+    state = train.State(experiment)
+    before = [variable.numpy() for variable in state.network.trainable_variables]
+    train.compile_steps(state)(iter(train.training_batches(experiment, seed=0, start=0, end=2)), tf.constant(2))
+    assert state.failed_at.numpy() == -1
+    assert sum((variable.numpy() != old).any() for variable, old in zip(state.network.trainable_variables, before, strict=True))
+    serving = serving_model(preprocess=experiment.preprocess, network=state.network, task=experiment.task)
+    _write(serving, tmp_path / "model")
+    _compare(serving, tmp_path / "model", experiment.task.probe(serving))
+
+
+def test_a_folder_of_ones_own_images_goes_all_the_way(killable, tmp_path):
+    import numpy as np
+    from PIL import Image
+
+    from kerastoolkit.evaluate import evaluate
+    from kerastoolkit.export import export
+    from kerastoolkit.predict import predict
+
+    generator = np.random.default_rng(0)
+    for label, shade in (("dark", 40), ("light", 200)):
+        (tmp_path / "mine" / label).mkdir(parents=True)
+        for number in range(30):
+            size = generator.integers(6, 30, 2)
+            noise = generator.normal(shade, 10, (*size, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(noise).save(tmp_path / "mine" / label / f"{number}.png")
+    run = train.train(killable, {"data": str(tmp_path / "mine"), "epochs": 30}, out=str(tmp_path / "run"))
+    record, _ = evaluate(str(run))
+    assert record["figures"]["accuracy"] == 1.0
+    rows = predict(str(export(str(run))), [str(tmp_path / "mine" / "light" / "3.png")])
+    assert rows[0]["label"] == "light"
