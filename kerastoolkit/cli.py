@@ -121,7 +121,7 @@ def list_command(what: str | None, names: bool) -> None:
             click.echo()
 
 
-@_command("show", "show digits-cnn", "show cifar10-resnet20 --set depth=56 --layers")
+@_command("show", "show digits-cnn", "show cifar10-resnet56 --data sample --layers")
 @click.argument("recipe")
 @_set
 @_data
