@@ -28,7 +28,8 @@ def data():
     return generator.integers(0, 256, (IMAGES, 32, 32, 3), dtype=np.uint8), generator.integers(0, 10, IMAGES)
 
 
-def toolkit(steps):
+def experiment_on_random_images():
+    """The recipe cifar10-resnet20 with the random images in the place of its training split."""
     import dataclasses
 
     import tensorflow as tf
@@ -37,16 +38,24 @@ def toolkit(steps):
     from kerastoolkit.experiment import Source
 
     recipe = catalog.find_recipe("cifar10-resnet20")
-    experiment = train.build(recipe, catalog.arguments(recipe, {}), 0)
+    experiment = train.build(recipe, catalog.arguments(recipe, {}), 0)  # reads no image
     pixels, labels = map(tf.constant, data())
 
     def fetch(indices):
         return {"image": tf.gather(pixels, indices), "label": tf.gather(labels, indices)}
 
-    random = dataclasses.replace(experiment.data, train=Source(IMAGES, fetch))
-    experiment = dataclasses.replace(experiment, data=random)
-    run_steps = train.compile_steps(train.State(experiment))
-    batches = iter(train.training_batches(experiment, seed=0, start=0, end=WARM_UP + steps))
+    return dataclasses.replace(experiment, data=dataclasses.replace(experiment.data, train=Source(IMAGES, fetch)))
+
+
+def toolkit(steps):
+    import tensorflow as tf
+
+    from kerastoolkit.pipeline import training_batches
+    from kerastoolkit.training_state import State, compile_steps
+
+    experiment = experiment_on_random_images()
+    run_steps = compile_steps(State(experiment))
+    batches = iter(training_batches(experiment, seed=0, start=0, end=WARM_UP + steps))
     run_steps(batches, tf.constant(WARM_UP))
     began = time.perf_counter()
     for _ in range(steps // 10):

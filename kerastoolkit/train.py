@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras.src.random.seed_generator import global_seed_generator  # not public, yet keras.random's default state lives in it
 
 from kerastoolkit import catalog, charts
-from kerastoolkit.callbacks import Trainee, check_resumable, get_states, set_states
-from kerastoolkit.checkpoints import load_checkpoint, save_checkpoint, write_file
+from kerastoolkit.callbacks import check_resumable
+from kerastoolkit.checkpoints import save_checkpoint, write_file
 from kerastoolkit.experiment import Experiment, InputError, RunError
-from kerastoolkit.pipeline import call, steps_per_epoch, training_batches, validation_batches
+from kerastoolkit.pipeline import call, steps_per_epoch, training_batches
 from kerastoolkit.progress import Progress, say
 from kerastoolkit.runs import choose_folder, find_run, locked, new_settings, read_run, write_history, write_run
 from kerastoolkit.serving.model import serving_model
+from kerastoolkit.training_state import State, averaged, compile_steps
 
 SECONDS_PER_CALL = 0.5  # about how long the compiled loop runs before Python looks at signals and shows the loss
 MOST_STEPS_PER_CALL = 64
@@ -222,162 +222,6 @@ def _next_count(count: int, took: float | None) -> int:
     if took is not None and took > SECONDS_PER_CALL * 2:
         return max(1, count // 2)
     return max(1, count)
-
-
-class State:
-    """Everything that decides what the next step does, and how it is kept."""
-
-    def __init__(self, experiment: Experiment):
-        self.experiment = experiment
-        self.network, self.optimizer = experiment.network, experiment.optimizer
-        self.optimizer.build(self.network.trainable_variables)
-        names = ("loss", *experiment.task.metrics)
-        self.sums = {name: tf.Variable(0.0, dtype=tf.float64, trainable=False, name=name) for name in names}
-        self.examples = tf.Variable(0.0, dtype=tf.float64, trainable=False)
-        self.failed_at = tf.Variable(-1, dtype=tf.int64, trainable=False)
-        self.step, self.history = 0, []
-        # The planned end that a callback stopped short of: a run that is given more epochs goes on.
-        self.stopped_before: int | None = None
-        self.trainee = Trainee(self.network, self.optimizer)
-        self.callbacks = keras.callbacks.CallbackList(list(experiment.callbacks), model=self.trainee)
-        self.evaluate_batch = None
-
-    def variables(self) -> dict[str, Any]:
-        """Every variable by a name that is the same in each process that builds this experiment."""
-        groups = {"network": self.network.variables, "optimizer": self.optimizer.variables,
-                  "random": [global_seed_generator().state], "sums": [*self.sums.values(), self.examples]}  # fmt: skip
-        return {
-            f"{group}/{number:05d}/{variable.name}": variable
-            for group, variables in groups.items()
-            for number, variable in enumerate(variables)
-        }
-
-    def snapshot(self, seconds: float) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """(arrays, JSON values) from which ``restore`` makes this state again."""
-        callbacks, arrays = get_states(self.experiment.callbacks)
-        arrays.update({name: np.asarray(variable.numpy()) for name, variable in self.variables().items()})
-        values = {"history": self.history, "callbacks": callbacks, "stopped_before": self.stopped_before}
-        return arrays, {**values, "seconds": seconds}
-
-    def restore(self, folder: Path) -> float:
-        """Puts back the newest whole checkpoint, if there is one; returns the seconds trained so far.
-
-        Raises:
-            RunError: the checkpoint is of another network, or all are damaged.
-        """
-        self.callbacks.on_train_begin()
-        loaded = load_checkpoint(folder / "checkpoints")
-        if loaded is None:
-            return 0.0
-        self.step, arrays, values, warnings = loaded
-        for warning in warnings:
-            say(f"warning: {warning}")
-        for name, variable in self.variables().items():
-            if name not in arrays or arrays[name].shape != tuple(variable.shape):
-                found = "is missing" if name not in arrays else f"has shape {arrays[name].shape}"
-                wanted = f"{name} {tuple(variable.shape)}"
-                raise RunError(f"{folder}: the recipe's network has changed: {wanted} {found} in the checkpoint")
-            variable.assign(arrays[name])
-        self.history, self.stopped_before = values["history"], values["stopped_before"]
-        set_states(self.experiment.callbacks, values["callbacks"], arrays)
-        write_history(folder, self.history)
-        say(f"continuing {folder} after step {self.step}")
-        return values["seconds"]
-
-    def begin_epoch(self, epoch: int) -> None:
-        for variable in (*self.sums.values(), self.examples):
-            variable.assign(0.0)
-        self.callbacks.on_epoch_begin(epoch)
-
-    def means(self) -> dict[str, float]:
-        """The averages over the epoch so far."""
-        examples = float(self.examples.numpy())
-        return {name: float(total.numpy()) / examples for name, total in self.sums.items()}
-
-    def end_epoch(self, epoch: int, seed: int) -> dict[str, float]:
-        """Adds the epoch's line to the history, with the validation split's averages, and tells the callbacks."""
-        row = {"epoch": epoch + 1, "step": self.step, **self.means(), **self._validate(seed)}
-        row["learning_rate"] = float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
-        self.history.append(row)
-        self.callbacks.on_epoch_end(epoch, {name: value for name, value in row.items() if name not in ("epoch", "step")})
-        return row
-
-    def _validate(self, seed: int) -> dict[str, float]:
-        if not self.experiment.data.validation.size:
-            return {}
-        if self.evaluate_batch is None:
-            self.evaluate_batch = tf.function(lambda inputs, targets: self.values(inputs, targets, training=False)[1])
-            self.validation = validation_batches(self.experiment, seed=seed)
-        totals: dict[str, float] = {}
-        with averaged(self.network, self.optimizer):
-            for inputs, targets in self.validation:
-                for name, values in self.evaluate_batch(inputs, targets).items():
-                    totals[name] = totals.get(name, 0.0) + float(np.sum(values, dtype=np.float64))
-        return {f"val_{name}": total / self.experiment.data.validation.size for name, total in totals.items()}
-
-    def values(self, inputs, targets, *, training: bool):
-        """(the loss to be minimised, {name: one value per example})."""
-        task = self.experiment.task
-        outputs = call(self.network, inputs, training=training)
-        losses = task.loss(targets, outputs)
-        values = {"loss": losses, **{name: metric(targets, outputs) for name, metric in task.metrics.items()}}
-        return tf.add_n([tf.reduce_mean(losses), *self.network.losses]), values
-
-
-def compile_steps(state: State) -> Callable[[Iterator[Any], tf.Tensor], None]:
-    """The compiled loop: (batches, how many) -> None; after a step that is not finite, later ones change no weight."""
-    variables = state.network.trainable_variables
-    tensors = [variable.value for variable in variables]
-
-    @tf.function(jit_compile=state.experiment.jit_compile or None, autograph=False)
-    def step(inputs, targets):
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(tensors)
-            loss, values = state.values(inputs, targets, training=True)
-        gradients = tape.gradient(loss, tensors)
-        # One sum per gradient finds what is not finite at the cost of reading it once.
-        sums = [tf.reduce_sum(tf.cast(_dense(gradient), tf.float32)) for gradient in gradients if gradient is not None]
-        finite = tf.math.is_finite(tf.add_n([tf.cast(loss, tf.float32), *sums])) & (state.failed_at < 0)
-        done = tf.cast(state.optimizer.iterations.value, tf.int64)
-
-        def apply():
-            state.optimizer.apply(gradients, variables)
-            for name, value in values.items():
-                state.sums[name].assign_add(tf.reduce_sum(tf.cast(value, tf.float64)))
-            state.examples.assign_add(tf.cast(tf.shape(values["loss"])[0], tf.float64))
-            return tf.constant(-1, tf.int64)
-
-        def refuse():
-            return tf.where(state.failed_at < 0, done, state.failed_at)
-
-        state.failed_at.assign(tf.cond(finite, apply, refuse))
-
-    @tf.function
-    def run_steps(batches, count):
-        for _ in tf.range(count):
-            inputs, targets = next(batches)
-            step(inputs, targets)
-
-    return run_steps
-
-
-def _dense(gradient):
-    return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
-
-
-@contextlib.contextmanager
-def averaged(network: keras.Model, optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
-    """Puts the averaged weights in the network while the context lasts, where the optimizer averages them."""
-    if not optimizer.use_ema:
-        yield
-        return
-    own = [variable.numpy() for variable in network.trainable_variables]
-    optimizer.finalize_variable_values(network.trainable_variables)
-    try:
-        yield
-    finally:
-        for variable, value in zip(network.trainable_variables, own, strict=True):
-            variable.assign(value)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ import pytest
 
 from kerastoolkit.losses import softmax_cross_entropy
 from kerastoolkit.optimizers import OneCycle, Steps, sgd
-from kerastoolkit.train import averaged
+from kerastoolkit.training_state import averaged
 
 
 @pytest.mark.parametrize(("step", "rate"), [(0, 0.01), (4, 0.01), (5, 0.1), (9, 0.1), (10, 0.01), (20, 0.001), (99, 0.001)])

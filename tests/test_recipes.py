@@ -3,7 +3,9 @@
 import pytest
 
 from kerastoolkit import catalog, train
+from kerastoolkit.pipeline import training_batches
 from kerastoolkit.serving.model import serving_model
+from kerastoolkit.training_state import State, compile_steps
 
 FAST = ("digits-cnn", "cifar10-resnet20-fast")
 CASES = [
@@ -19,9 +21,9 @@ def test_a_recipe_trains_two_steps_on_the_sample_and_is_exported(recipe, tmp_pat
 
     overrides = {"data": "sample", "batch_size": 8}
     experiment = train.build(recipe, catalog.arguments(recipe, overrides), 0)
-    state = train.State(experiment)
+    state = State(experiment)
     before = [variable.numpy() for variable in state.network.trainable_variables]
-    train.compile_steps(state)(iter(train.training_batches(experiment, seed=0, start=0, end=2)), tf.constant(2))
+    compile_steps(state)(iter(training_batches(experiment, seed=0, start=0, end=2)), tf.constant(2))
     assert state.failed_at.numpy() == -1
     assert sum((variable.numpy() != old).any() for variable, old in zip(state.network.trainable_variables, before, strict=True))
     serving = serving_model(preprocess=experiment.preprocess, network=state.network, task=experiment.task)

@@ -3,7 +3,5 @@
 from kerastoolkit.weights.files import load_weights as load_weights
 from kerastoolkit.weights.pretrained import load_image_weights as load_image_weights
 from kerastoolkit.weights.safetensors import load_safetensors as load_safetensors
-from kerastoolkit.weights.safetensors import read_safetensors as read_safetensors
 from kerastoolkit.weights.safetensors import save_safetensors as save_safetensors
-from kerastoolkit.weights.safetensors import write_safetensors as write_safetensors
 from kerastoolkit.weights.transfer import copy_from_keras_applications as copy_from_keras_applications
