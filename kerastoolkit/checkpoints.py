@@ -34,7 +34,9 @@ def save_checkpoint(folder: Path, step: int, arrays: dict[str, np.ndarray], stat
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        contents = {VARIABLES: safetensors.save(arrays), STATE: _json(state)}
+        # The library writes memory as it lies, so it must lie in order.
+        in_order = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+        contents = {VARIABLES: safetensors.save(in_order), STATE: _json(state)}
         contents[MANIFEST] = _json({name: hashlib.sha256(data).hexdigest() for name, data in contents.items()})
         for name, data in contents.items():
             _write_through(temporary / name, data)

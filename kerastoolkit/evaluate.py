@@ -13,7 +13,7 @@ import tensorflow as tf
 from kerastoolkit import charts
 from kerastoolkit.checkpoints import write_file
 from kerastoolkit.experiment import Data, InputError, Report, rebuild
-from kerastoolkit.pipeline import call, raw_batches
+from kerastoolkit.pipeline import call, naming_unreadable, raw_batches
 from kerastoolkit.runs import find_finished_run, use_data_dir
 from kerastoolkit.serving.model import decoded_model, load_serving_model
 
@@ -64,9 +64,14 @@ def answered(serving: Any, data: Data, split: str) -> Iterator[tuple[dict[str, n
     """(raw batch, answers) over a split, as NumPy arrays."""
     model = serving if data.encoded else decoded_model(serving)
     answer = tf.function(lambda inputs: call(model, inputs), reduce_retracing=True)
-    for raw in raw_batches(data.split(split), BATCH_SIZE):
-        answers = answer({name: raw[name] for name in data.inputs})
-        yield _arrays(raw), _arrays(answers)
+    source = data.split(split)
+
+    def answer_raw(raw: dict[str, Any]) -> Any:
+        return answer({name: raw[name] for name in data.inputs})
+
+    with naming_unreadable(source, range(source.size), answer_raw):
+        for raw in raw_batches(source, BATCH_SIZE):
+            yield _arrays(raw), _arrays(answer_raw(raw))
 
 
 def _arrays(tensors: dict[str, Any]) -> dict[str, np.ndarray]:

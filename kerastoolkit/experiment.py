@@ -33,10 +33,12 @@ class Source:
         size: number of examples.
         fetch: int64 indices (batch,) -> raw batch, a dict of tensors whose first dimension is the batch. Called inside
             ``tf.data``'s map (a graph), so it must be made of TensorFlow operations.
+        name: an index -> what to call that example in an error (its file); None where examples have no names.
     """
 
     size: int
     fetch: Callable[[Any], dict[str, Any]]
+    name: Callable[[int], str] | None = None
 
 
 @dataclass(frozen=True)

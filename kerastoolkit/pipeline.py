@@ -5,13 +5,14 @@ A training that stopped after step n continues with step n + 1 by arithmetic, be
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from kerastoolkit.experiment import Experiment, Source
+from kerastoolkit.experiment import Experiment, InputError, Source
 
 
 def steps_per_epoch(size: int, batch_size: int) -> int:
@@ -25,10 +26,11 @@ def indices_of_step(*, size: int, batch_size: int, seed: int, step: int) -> tupl
     Returns:
         indices (batch,) int64 and seeds (batch, 2) int32; the batch is smaller than ``batch_size`` only where ``size`` is.
     """
-    return next(_index_batches(size=size, batch_size=batch_size, seed=seed, start=step, end=step + 1))
+    return next(index_batches(size=size, batch_size=batch_size, seed=seed, start=step, end=step + 1))
 
 
-def _index_batches(*, size: int, batch_size: int, seed: int, start: int, end: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def index_batches(*, size: int, batch_size: int, seed: int, start: int, end: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """What ``indices_of_step`` says of each of the steps start .. end - 1."""
     steps, batch_size = steps_per_epoch(size, batch_size), min(size, batch_size)
     for epoch in range(start // steps, -(-end // steps)):
         order = np.random.default_rng((seed, epoch)).permutation(size)
@@ -69,7 +71,7 @@ def training_batches(experiment: Experiment, *, seed: int, start: int, end: int)
     # The indices come from a stage of their own: a Python function inside the parallel map would make it sequential.
     signature = (tf.TensorSpec((batch_size,), tf.int64), tf.TensorSpec((batch_size, 2), tf.int32))
     numbers = tf.data.Dataset.from_generator(
-        lambda: _index_batches(size=source.size, batch_size=batch_size, seed=seed, start=start, end=end),
+        lambda: index_batches(size=source.size, batch_size=batch_size, seed=seed, start=start, end=end),
         output_signature=signature,
     )
     return numbers.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
@@ -92,18 +94,45 @@ def raw_batches(source: Source, batch_size: int) -> tf.data.Dataset:
     return _in_order(source, batch_size).map(source.fetch).prefetch(2)
 
 
-def decoded_fetch(experiment: Experiment, source: Source):
-    """``source.fetch`` followed, where the raw examples are files' bytes, by the task's decoding."""
+def decoder(experiment: Experiment) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """What brings a raw batch to decoded inputs: the task's decoding where the inputs are files' bytes, else nothing."""
     if not experiment.data.encoded:
-        return source.fetch
-    decode = experiment.task.decode(experiment.preprocess)
+        return lambda raw: raw
+    model = experiment.task.decode(experiment.preprocess)
 
-    def fetch(indices):
-        raw = source.fetch(indices)
-        decoded = call(decode, raw)
+    def decode(raw):
+        decoded = call(model, raw)
         return {**raw, **(decoded if isinstance(decoded, dict) else {experiment.data.inputs[0]: decoded})}
 
-    return fetch
+    return decode
+
+
+def decoded_fetch(experiment: Experiment, source: Source) -> Callable[[Any], dict[str, Any]]:
+    """``source.fetch`` with decoded inputs."""
+    decode = decoder(experiment)
+    return lambda indices: decode(source.fetch(indices))
+
+
+@contextlib.contextmanager
+def naming_unreadable(source: Source, indices: Iterable[int], read: Callable[[dict[str, Any]], Any]) -> Iterator[None]:
+    """Turns a failure inside a batch into one line that names the file at fault, found by reading the examples one by one.
+
+    Args:
+        source: the split.
+        indices: the examples that the batch, or the batches, can have held.
+        read: what is done to a raw batch; fails for a file that cannot be read.
+    Raises:
+        InputError: an example that cannot be read was found; any other failure is raised as it came.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        for index in indices if source.name is not None else ():
+            try:
+                read(source.fetch(tf.constant([index], tf.int64)))
+            except tf.errors.OpError:
+                raise InputError(f"{source.name(int(index))}: cannot be read; the file is damaged or gone") from error
+        raise
 
 
 def call(model: Any, tensors: dict[str, Any], **kwargs: Any) -> Any:

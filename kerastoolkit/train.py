@@ -5,6 +5,7 @@ with the same bits) does not hold for ``fit``, which keeps neither the random st
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import time
@@ -20,7 +21,7 @@ from kerastoolkit import catalog, charts
 from kerastoolkit.callbacks import check_resumable
 from kerastoolkit.checkpoints import save_checkpoint, write_file
 from kerastoolkit.experiment import Experiment, InputError, RunError
-from kerastoolkit.pipeline import call, steps_per_epoch, training_batches
+from kerastoolkit.pipeline import call, decoder, index_batches, naming_unreadable, steps_per_epoch, training_batches
 from kerastoolkit.progress import Progress, say
 from kerastoolkit.runs import choose_folder, find_run, locked, new_settings, read_run, write_history, write_run
 from kerastoolkit.serving.model import serving_model
@@ -177,6 +178,8 @@ def _loop(state: State, folder: Path, seed: int, total: int, steps: int, checkpo
     experiment = state.experiment
     run_steps = compile_steps(state)
     batches = iter(training_batches(experiment, seed=seed, start=state.step, end=total))
+    source, decode = experiment.data.train, decoder(experiment)
+    ahead = functools.partial(index_batches, size=source.size, batch_size=experiment.batch_size, seed=seed)
     count, last_save, save_took = 1, time.monotonic(), 0.0
 
     with Progress(total=total, done=state.step, steps_per_epoch=steps, batch_size=experiment.batch_size) as progress:
@@ -187,7 +190,9 @@ def _loop(state: State, folder: Path, seed: int, total: int, steps: int, checkpo
             count = min(count, steps - state.step % steps)
             started = time.monotonic()
             state.callbacks.on_train_batch_begin(state.step)
-            run_steps(batches, tf.constant(count))
+            next_batches = ahead(start=state.step, end=state.step + count)
+            with naming_unreadable(source, (index for indices, _ in next_batches for index in indices), decode):
+                run_steps(batches, tf.constant(count))
             if state.failed_at.numpy() >= 0:
                 raise RunError(
                     f"the loss or a gradient is not finite at step {int(state.failed_at.numpy()) + 1}; the update was not applied"

@@ -15,7 +15,7 @@ from keras.src.random.seed_generator import global_seed_generator  # not public,
 from kerastoolkit.callbacks import Trainee, get_states, set_states
 from kerastoolkit.checkpoints import load_checkpoint
 from kerastoolkit.experiment import Experiment, RunError
-from kerastoolkit.pipeline import call, validation_batches
+from kerastoolkit.pipeline import call, decoder, naming_unreadable, validation_batches
 from kerastoolkit.progress import say
 from kerastoolkit.runs import write_history
 
@@ -105,7 +105,8 @@ class State:
             self.evaluate_batch = tf.function(lambda inputs, targets: self.values(inputs, targets, training=False)[1])
             self.validation = validation_batches(self.experiment, seed=seed)
         totals: dict[str, float] = {}
-        with averaged(self.network, self.optimizer):
+        source, decode = self.experiment.data.validation, decoder(self.experiment)
+        with averaged(self.network, self.optimizer), naming_unreadable(source, range(source.size), decode):
             for inputs, targets in self.validation:
                 for name, values in self.evaluate_batch(inputs, targets).items():
                     totals[name] = totals.get(name, 0.0) + float(np.sum(values, dtype=np.float64))

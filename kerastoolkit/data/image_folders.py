@@ -93,9 +93,12 @@ def _mean_and_deviation(files: list[Path]) -> tuple[tuple[float, ...], tuple[flo
     sums = np.zeros((2, 3))
     chosen = np.unique(np.linspace(0, len(files) - 1, num=SAMPLE_FOR_MEAN).astype(int))
     for number in chosen:
-        with Image.open(files[number]) as image:
-            image.draft("RGB", (256, 256))  # the JPEG decoder leaves out detail: faster on photographs
-            pixels = np.asarray(image.convert("RGB"), np.float64)
+        try:
+            with Image.open(files[number]) as image:
+                image.draft("RGB", (256, 256))  # the JPEG decoder leaves out detail: faster on photographs
+                pixels = np.asarray(image.convert("RGB"), np.float64)
+        except (OSError, SyntaxError, ValueError) as error:  # SyntaxError is what Pillow raises for a broken PNG
+            raise InputError(f"{files[number]}: cannot be read; the file is damaged ({error})") from None
         sums += pixels.mean((0, 1)), np.square(pixels).mean((0, 1))
     mean, square = sums / len(chosen)
     # Images of one colour have a deviation of 0, by which nothing can be divided; one level is harmless.
@@ -191,4 +194,4 @@ def _source(files: list[Path], labels: np.ndarray) -> Source:
         contents = tf.map_fn(tf.io.read_file, tf.gather(names, indices))
         return {"image": contents, "label": tf.gather(numbers, indices)}
 
-    return Source(len(files), fetch)
+    return Source(len(files), fetch, name=lambda index: str(files[index]))

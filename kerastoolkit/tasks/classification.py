@@ -32,7 +32,7 @@ def classification(classes: list[str] | tuple[str, ...], label_smoothing: float 
 
     Args:
         classes: names, in the order of the labels.
-        label_smoothing: share of the target's probability spread over all classes, in training only, in [0, 1).
+        label_smoothing: share of the target's probability that the loss spreads over all classes, in [0, 1).
     Raises:
         ValueError: fewer than two classes, or the smoothing is outside its range.
     """

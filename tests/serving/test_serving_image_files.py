@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from kerastoolkit.experiment import InputError
-from kerastoolkit.serving.image_files import check_image_file
+from kerastoolkit.serving.image_files import check_image_file, read_image_files
 
 
 def write(path, size=(40, 30), **options):
@@ -73,3 +73,20 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
         check_image_file(tmp_path / "nothing.png")
     with pytest.raises(InputError, match="is not a file"):
         check_image_file(tmp_path)
+
+
+def test_files_are_read_in_the_order_given_and_those_of_a_folder_by_name(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("b.png", "a.jpg", ".hidden.png"):
+        Image.new("RGB", (4, 4)).save(folder / name)
+    (folder / "notes.txt").write_text("no image")
+    Image.new("RGB", (5, 5)).save(tmp_path / "z.png")
+    names, contents = read_image_files([str(tmp_path / "z.png"), str(folder)])
+    assert names == [str(tmp_path / "z.png"), str(folder / "a.jpg"), str(folder / "b.png")]
+    assert contents[1] == (folder / "a.jpg").read_bytes()
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    with pytest.raises(InputError, match="has no images in it"):
+        read_image_files([str(tmp_path)])
