@@ -308,7 +308,7 @@ def _bottleneck_v2(x, filters, stride, project, name):
 
 def _identity_shortcut(x, filters, stride, name):
     # Option A: no weights. The pixels between are dropped and the channels that x lacks are zeros. Pooling
-    # over single pixels drops them at the speed of memory; a strided slice and its gradient take six times as long.
+    # over single pixels drops them at the speed of memory; a strided slice and its gradient take ten times as long.
     x = layers.AveragePooling2D(1, stride, name=f"{name}_shortcut")(x)
     return ops.pad(x, ((0, 0), (0, 0), (0, 0), (0, filters - x.shape[-1])))
 
