@@ -104,9 +104,10 @@ class State:
         if self.evaluate_batch is None:
             self.evaluate_batch = tf.function(lambda inputs, targets: self.values(inputs, targets, training=False)[1])
             self.validation = validation_batches(self.experiment, seed=seed)
+            self.decode = decoder(self.experiment)
         totals: dict[str, float] = {}
-        source, decode = self.experiment.data.validation, decoder(self.experiment)
-        with averaged(self.network, self.optimizer), naming_unreadable(source, range(source.size), decode):
+        source = self.experiment.data.validation
+        with averaged(self.network, self.optimizer), naming_unreadable(source, range(source.size), self.decode):
             for inputs, targets in self.validation:
                 for name, values in self.evaluate_batch(inputs, targets).items():
                     totals[name] = totals.get(name, 0.0) + float(np.sum(values, dtype=np.float64))

@@ -42,6 +42,8 @@ def bits(folder):
 def network_weights(folder):
     import keras
 
+    import kerastoolkit.layers  # noqa: F401 - makes our layers known to Keras
+
     return [w.tobytes() for w in keras.saving.load_model(folder / "run" / "model.keras", compile=False).get_weights()]
 
 
