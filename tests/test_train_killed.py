@@ -91,7 +91,7 @@ def test_three_kills_change_no_bit(tmp_path, undisturbed):
 def test_twenty_kills_at_random_moments_change_no_bit(tmp_path, undisturbed):
     generator = random.Random(0)
     total = 0
-    for number in range(4):
+    for number in range(20):  # a training may end before it has died five times: as many trainings as it takes
         folder = tmp_path / str(number)
         folder.mkdir()
         kills = [("flush", generator.randint(3, 16)) for _ in range(3)]
@@ -99,7 +99,9 @@ def test_twenty_kills_at_random_moments_change_no_bit(tmp_path, undisturbed):
         total += killed_run(folder, kills)
         assert bits(folder) == undisturbed[0]
         shutil.rmtree(folder)
-    assert total >= 15
+        if total >= 20:
+            break
+    assert total >= 20
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
