@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -90,3 +91,14 @@ def probabilities(image: np.ndarray, names: Sequence[str], values: Sequence[floa
 def show_image(axes: Any, image: np.ndarray) -> None:
     """Draws one image; one channel is grey."""
     axes.imshow(np.squeeze(image, -1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+
+
+def page(before: str, text: str) -> Figure:
+    """A page of text: what was given in grey, what was written after it in black."""
+    lines = [(line, MUTED) for line in before.split("\n")] + [(line, INK) for line in text.split("\n")]
+    wrapped = [(part, colour) for line, colour in lines for part in (textwrap.wrap(line, 90) or [""])]
+    figure = Figure(figsize=(7, 0.4 + 0.18 * len(wrapped)))
+    for number, (line, colour) in enumerate(wrapped):
+        height = 1 - (number + 1) / (len(wrapped) + 1)
+        figure.text(0.03, height, line.replace("$", r"\$"), family="monospace", fontsize=8, color=colour)
+    return figure

@@ -15,7 +15,7 @@ from kerastoolkit.checkpoints import write_file
 from kerastoolkit.experiment import Data, InputError, Report, rebuild
 from kerastoolkit.pipeline import call, naming_unreadable, raw_batches
 from kerastoolkit.runs import find_finished_run, use_data_dir
-from kerastoolkit.serving.model import decoded_model, load_serving_model
+from kerastoolkit.serving.model import decoded_model, load_serving_model, with_settings
 
 BATCH_SIZE = 250
 
@@ -46,7 +46,7 @@ def evaluate(
     _check_same_kind(examples, record)
     serving = load_serving_model(folder)
     began = time.monotonic()
-    report = task.score(answered(serving, examples, split), examples)
+    report = task.score(answered(serving, examples, split, task.settings), examples)
     result = {
         "run": str(folder), "recipe": record["recipe"], "data": examples.name, "split": split, "examples": source.size,
         "figures": report.figures, "baselines": report.baselines, "seconds": round(time.monotonic() - began, 2),
@@ -60,14 +60,16 @@ def evaluate(
     return result, report
 
 
-def answered(serving: Any, data: Data, split: str) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
-    """(raw batch, answers) over a split, as NumPy arrays."""
+def answered(
+    serving: Any, data: Data, split: str, settings: dict[str, float]
+) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """(raw batch, answers) over a split, as NumPy arrays; ``settings`` are the task's."""
     model = serving if data.encoded else decoded_model(serving)
     answer = tf.function(lambda inputs: call(model, inputs), reduce_retracing=True)
     source = data.split(split)
 
     def answer_raw(raw: dict[str, Any]) -> Any:
-        return answer({name: raw[name] for name in data.inputs})
+        return answer(with_settings({name: raw[name] for name in data.inputs}, settings))
 
     with naming_unreadable(source, range(source.size), answer_raw):
         for raw in raw_batches(source, BATCH_SIZE):

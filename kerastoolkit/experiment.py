@@ -108,6 +108,7 @@ class Task:
         tell: (names, answers) -> a row (dict) for each input, for tables and JSON.
         draw: (raw inputs of one example, its answers, name) -> matplotlib Figure.
         probe: serving model -> raw inputs of made-up examples, on which an export is compared with the run.
+        settings: what ``answer`` takes besides what ``preprocess`` gives, (batch,) each: name -> default, an int or a float.
         description: how to make this record again; filled in by ``described``.
     """
 
@@ -122,6 +123,7 @@ class Task:
     draw: Callable[[dict[str, Any], dict[str, Any], str], Any]
     probe: Callable[[Any], dict[str, Any]]
     decode: Callable[[Any], Any] | None = None
+    settings: dict[str, float] = field(default_factory=dict)
     description: dict[str, Any] = field(default_factory=dict)
 
 

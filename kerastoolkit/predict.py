@@ -12,33 +12,37 @@ import tensorflow as tf
 
 from kerastoolkit import charts
 from kerastoolkit.checkpoints import write_file
-from kerastoolkit.experiment import InputError, RunError, rebuild
+from kerastoolkit.experiment import InputError, RunError, Task, rebuild
 from kerastoolkit.export import DESCRIPTION
 from kerastoolkit.pipeline import call
 from kerastoolkit.runs import find_finished_run
-from kerastoolkit.serving.model import load_serving_model
+from kerastoolkit.serving.model import load_serving_model, with_settings
 
 BATCH_SIZE = 32
 
 
-def predict(target: str, inputs: list[str], *, out: str | None = None) -> list[dict[str, Any]]:
+def predict(
+    target: str, inputs: list[str], *, out: str | None = None, settings: dict[str, str] | None = None
+) -> list[dict[str, Any]]:
     """Answers each input; returns a row for each.
 
     Args:
         target: a run folder, ``last``, or the directory of an exported SavedModel.
-        inputs: what the task reads: image files, folders of them, ...
+        inputs: what the task reads: image files, folders of them, prompts, ...
         out: folder for a picture of each answer; None for none.
+        settings: the task's settings (temperature, ...) where they differ from its defaults, as text.
     Raises:
-        InputError: the target is neither, or an input is not what the task reads.
+        InputError: the target is neither, an input is not what the task reads, or a setting is not one of the task's.
         RunError: a picture could not be written.
     """
     answer, description = _load(target)
     task = rebuild(description)
+    chosen = _settings(task, settings or {})
     names, raw = task.read(inputs)
     rows = []
     for start in range(0, len(names), BATCH_SIZE):
         part = {name: values[start : start + BATCH_SIZE] for name, values in raw.items()}
-        answers = {name: np.asarray(values) for name, values in answer(part).items()}
+        answers = {name: np.asarray(values) for name, values in answer(with_settings(_tensors(part), chosen)).items()}
         some = names[start : start + BATCH_SIZE]
         rows += task.tell(some, answers)
         if out is not None:
@@ -48,7 +52,22 @@ def predict(target: str, inputs: list[str], *, out: str | None = None) -> list[d
     return rows
 
 
-def _load(target: str) -> tuple[Callable[[dict[str, Any]], dict[str, Any]], dict[str, Any]]:
+def _settings(task: Task, given: dict[str, str]) -> dict[str, float]:
+    """The task's settings, those given in the type of their default."""
+    chosen = dict(task.settings)
+    for name, text in given.items():
+        if name not in chosen:
+            has = ", ".join(chosen) or "none"
+            raise InputError(f"{task.name} has no setting {name} (it has: {has})")
+        kind = type(chosen[name])
+        try:
+            chosen[name] = kind(text)
+        except ValueError:
+            raise InputError(f"{name} must be {'a number' if kind is float else 'a whole number'}, got {text}") from None
+    return chosen
+
+
+def _load(target: str) -> tuple[Callable[[dict[str, tf.Tensor]], dict[str, Any]], dict[str, Any]]:
     path = Path(target)
     if (path / "saved_model.pb").is_file():
         if not (path / DESCRIPTION).is_file():
@@ -56,10 +75,10 @@ def _load(target: str) -> tuple[Callable[[dict[str, Any]], dict[str, Any]], dict
         loaded = tf.saved_model.load(path)
         description = json.loads((path / DESCRIPTION).read_bytes())["task"]
         # The default argument keeps the loaded model alive as long as the function.
-        return lambda raw, loaded=loaded: loaded.signatures["serving_default"](**_tensors(raw)), description
+        return lambda tensors, loaded=loaded: loaded.signatures["serving_default"](**tensors), description
     folder, record = find_finished_run(target)
     serving = load_serving_model(folder)
-    return lambda raw: call(serving, _tensors(raw)), record["task"]
+    return lambda tensors: call(serving, tensors), record["task"]
 
 
 def _example(batch: dict[str, Any], number: int) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from kerastoolkit.models.cnn import cnn as cnn
 from kerastoolkit.models.googlenet import googlenet as googlenet
 from kerastoolkit.models.googlenet import googlenet_cifar as googlenet_cifar
 from kerastoolkit.models.inception import inception_v3 as inception_v3
+from kerastoolkit.models.recurrent import recurrent_forecaster as recurrent_forecaster
+from kerastoolkit.models.recurrent import recurrent_language_model as recurrent_language_model
 from kerastoolkit.models.resnet import resnet18 as resnet18
 from kerastoolkit.models.resnet import resnet34 as resnet34
 from kerastoolkit.models.resnet import resnet50 as resnet50

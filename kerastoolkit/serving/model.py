@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 import kerastoolkit.layers
-import kerastoolkit.serving.images  # noqa: F401 - both register the layers that a saved model names
+import kerastoolkit.serving.images
+import kerastoolkit.serving.text  # noqa: F401 - all register the layers that a saved model names
 from kerastoolkit.experiment import InputError
 
 DECODED = "decoded"
@@ -17,13 +19,19 @@ DECODED = "decoded"
 def serving_model(*, preprocess: keras.Model, network: keras.Model, task: Any) -> keras.Model:
     """Composes decode, preprocess, network and answer.
 
-    Input   by name, what ``task.decode`` takes (encoded bytes), or what ``preprocess`` takes where nothing is ever encoded
+    Input   by name, what ``task.decode`` takes (encoded bytes), or what ``preprocess`` takes where nothing is ever encoded; and the
+            task's settings, which only ``answer`` takes
     Output  the task's answers, a dict
 
     The part after decoding is a nested model named "decoded", for callers who hold decoded inputs.
     """
-    inputs = _inputs_like(preprocess)
-    decoded = keras.Model(_alone(inputs), task.answer(network)(preprocess(_alone(inputs))), name=DECODED)
+    inputs, answer = _inputs_like(preprocess), task.answer(network)
+    outputs = preprocess(_alone(inputs))
+    given = outputs if isinstance(outputs, dict) else {answer.inputs[0].name: outputs}
+    settings = {name: tensor for name, tensor in _inputs_like(answer).items() if name not in given}
+    inputs.update(settings)
+    taken = {tensor.name: {**given, **settings}[tensor.name] for tensor in answer.inputs}
+    decoded = keras.Model(_alone(inputs), answer(_alone(taken)), name=DECODED)
     if task.decode is None:
         return decoded
     decode = task.decode(preprocess)
@@ -38,6 +46,12 @@ def _inputs_like(model: keras.Model) -> dict[str, Any]:
 def _alone(tensors: dict[str, Any]) -> Any:
     # A model of one input takes the tensor itself; Keras warns about a dict.
     return tensors if len(tensors) > 1 else next(iter(tensors.values()))
+
+
+def with_settings(raw: dict[str, Any], settings: dict[str, float]) -> dict[str, Any]:
+    """A raw batch of tensors, and each of the settings for every example of it."""
+    batch = tf.shape(next(iter(raw.values())))[:1]
+    return {**raw, **{name: tf.fill(batch, tf.constant(value)) for name, value in settings.items()}}
 
 
 def decoded_model(serving: keras.Model) -> keras.Model:
