@@ -13,24 +13,24 @@ from kerastoolkit.tasks.generation import character_generation, character_tokens
 
 
 def shakespeare_lstm(
-    *, units: int = 512, depth: int = 1, embedding: int = 64, window: int = 128, dropout: float = 0.3, epochs: int = 30,
-    batch_size: int = 64, learning_rate: float = 0.004, data: str = "tiny_shakespeare",
+    *, units: int = 512, depth: int = 1, embedding: int = 64, window: int = 128, dropout: float = 0.3, epochs: int = 20,
+    batch_size: int = 32, learning_rate: float = 0.003, data: str = "tiny_shakespeare",
 ) -> Experiment:  # fmt: skip
     """Characters of Shakespeare by an LSTM."""
     return _characters("lstm", units, depth, embedding, window, dropout, epochs, batch_size, learning_rate, data)
 
 
 def shakespeare_gru(
-    *, units: int = 512, depth: int = 1, embedding: int = 64, window: int = 128, dropout: float = 0.3, epochs: int = 30,
-    batch_size: int = 64, learning_rate: float = 0.004, data: str = "tiny_shakespeare",
+    *, units: int = 512, depth: int = 1, embedding: int = 64, window: int = 128, dropout: float = 0.3, epochs: int = 20,
+    batch_size: int = 32, learning_rate: float = 0.003, data: str = "tiny_shakespeare",
 ) -> Experiment:  # fmt: skip
     """Characters of Shakespeare by a GRU."""
     return _characters("gru", units, depth, embedding, window, dropout, epochs, batch_size, learning_rate, data)
 
 
 def shakespeare_rnn(
-    *, units: int = 512, depth: int = 1, embedding: int = 64, window: int = 128, dropout: float = 0.1, epochs: int = 30,
-    batch_size: int = 64, learning_rate: float = 0.001, data: str = "tiny_shakespeare",
+    *, units: int = 512, depth: int = 1, embedding: int = 64, window: int = 128, dropout: float = 0.1, epochs: int = 20,
+    batch_size: int = 32, learning_rate: float = 0.001, data: str = "tiny_shakespeare",
 ) -> Experiment:  # fmt: skip
     """Characters of Shakespeare by a simple recurrent network."""
     return _characters("simple_rnn", units, depth, embedding, window, dropout, epochs, batch_size, learning_rate, data)

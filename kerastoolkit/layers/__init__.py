@@ -4,3 +4,6 @@ from kerastoolkit.layers.batch_normalization import BatchNormalization as BatchN
 from kerastoolkit.layers.local_response_normalization import (
     LocalResponseNormalization as LocalResponseNormalization,
 )
+from kerastoolkit.layers.recurrent import GRU as GRU
+from kerastoolkit.layers.recurrent import LSTM as LSTM
+from kerastoolkit.layers.recurrent import SimpleRNN as SimpleRNN

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-_CELLS = {"simple_rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
+from kerastoolkit.layers import GRU, LSTM, SimpleRNN
+
+_CELLS = {"simple_rnn": SimpleRNN, "lstm": LSTM, "gru": GRU}
 
 
 def recurrent_forecaster(
