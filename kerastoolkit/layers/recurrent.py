@@ -1,0 +1,244 @@
+"""Keras' recurrent layers with a faster way through them on TensorFlow.
+
+Keras differentiates its loop over time operation by operation. Here the gradient is written out (backpropagation through time:
+Werbos 1990, https://doi.org/10.1109/5.58337), so that the products that do not depend on the state before, the inputs' with
+their weights and every weight's gradient, are each one large matrix product outside the loop. Weights, names and numbers are
+Keras'; where an argument is not the default, and on other backends, Keras' own loop runs.
+"""
+
+from __future__ import annotations
+
+import keras
+
+
+def _written_out(layer: keras.layers.RNN, sequences, mask, dropout_free: bool = True) -> bool:
+    """Whether the gradient below is that of this layer, called like this."""
+    cell, defaults = layer.cell, {"activation": keras.activations.tanh, "recurrent_activation": keras.activations.sigmoid}
+    return (
+        keras.config.backend() == "tensorflow"
+        and mask is None
+        and dropout_free
+        and not layer.unroll
+        and getattr(cell, "reset_after", True)
+        and cell.use_bias
+        and layer.compute_dtype == "float32"
+        and all(getattr(cell, name, default) is default for name, default in defaults.items())
+    )
+
+
+def _run(layer: keras.layers.RNN, loop, sequences, initial_state):
+    """(last output, all outputs, states) as ``keras.layers.RNN.inner_loop`` gives them."""
+    import tensorflow as tf
+
+    by_time = tf.transpose(sequences, (1, 0, 2))
+    if layer.go_backwards:
+        by_time = tf.reverse(by_time, [0])
+    weights = [tf.convert_to_tensor(weight) for weight in (layer.cell.kernel, layer.cell.recurrent_kernel, layer.cell.bias)]
+    outputs, *states = loop(by_time, *weights, *initial_state)
+    outputs = tf.transpose(outputs, (1, 0, 2))
+    outputs.set_shape((None, sequences.shape[1], layer.units))
+    return states[0], outputs, states
+
+
+@keras.saving.register_keras_serializable(package="kerastoolkit")
+class LSTM(keras.layers.LSTM):
+    """``keras.layers.LSTM``, faster in training on TensorFlow: Gers et al. 2000, https://doi.org/10.1162/089976600300015015."""
+
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        if not _written_out(self, sequences, mask, not (self.dropout or self.recurrent_dropout)):
+            return super().inner_loop(sequences, initial_state, mask, training)
+        return _run(self, _lstm, sequences, initial_state)
+
+
+@keras.saving.register_keras_serializable(package="kerastoolkit")
+class GRU(keras.layers.GRU):
+    """``keras.layers.GRU``, faster in training on TensorFlow: Cho et al. 2014, https://arxiv.org/abs/1406.1078, where the reset
+    gate is applied after the matrix product."""
+
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        if not _written_out(self, sequences, mask, not (self.dropout or self.recurrent_dropout)):
+            return super().inner_loop(sequences, initial_state, mask, training)
+        return _run(self, _gru, sequences, initial_state)
+
+
+@keras.saving.register_keras_serializable(package="kerastoolkit")
+class SimpleRNN(keras.layers.SimpleRNN):
+    """``keras.layers.SimpleRNN``, faster in training on TensorFlow: Elman 1990, https://doi.org/10.1207/s15516709cog1402_1."""
+
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        if not _written_out(self, sequences, mask, not (self.dropout or self.recurrent_dropout)):
+            return super().inner_loop(sequences, initial_state, mask, training)
+        return _run(self, _simple_rnn, sequences, initial_state)
+
+
+def _before(first, after):
+    """What was held before each step, (time, batch, units), from the first state and what was held after each."""
+    import tensorflow as tf
+
+    return tf.concat([first[None], after[:-1]], axis=0)
+
+
+def _project(x, kernel, bias):
+    import tensorflow as tf
+
+    flat = tf.matmul(tf.reshape(x, (-1, kernel.shape[0])), kernel) + bias
+    return tf.reshape(flat, (tf.shape(x)[0], tf.shape(x)[1], kernel.shape[1]))
+
+
+def _outer(a, b):
+    """The sum over time and batch of a's and b's outer products: (time, batch, m), (time, batch, n) -> (m, n)."""
+    import tensorflow as tf
+
+    return tf.matmul(tf.reshape(a, (-1, a.shape[-1])), tf.reshape(b, (-1, b.shape[-1])), transpose_a=True)
+
+
+def _total(d):
+    """The sum over time and batch: (time, batch, n) -> (n,)."""
+    import tensorflow as tf
+
+    return tf.reduce_sum(tf.reshape(d, (-1, d.shape[-1])), 0)
+
+
+def _back_project(d, kernel, x):
+    """The gradient of x in ``_project``."""
+    import tensorflow as tf
+
+    return tf.reshape(tf.matmul(tf.reshape(d, (-1, kernel.shape[1])), kernel, transpose_b=True), tf.shape(x))
+
+
+def _over_time(step, steps, carried, widths, *, backwards=False):
+    """Loops ``step(t, carried) -> (carried, rows)`` over time; returns (carried, each row's (time, batch, width))."""
+    import tensorflow as tf
+
+    arrays = [tf.TensorArray(tf.float32, steps, element_shape=(None, width)) for width in widths]
+    number = len(carried)
+
+    def body(count, *state):
+        t = steps - 1 - count if backwards else count
+        new, rows = step(t, state[:number])
+        return count + 1, *new, *(array.write(t, row) for array, row in zip(state[number:], rows, strict=True))
+
+    _, *state = tf.while_loop(
+        lambda count, *_: count < steps, body, (tf.constant(0), *carried, *arrays), maximum_iterations=steps
+    )
+    return state[:number], [array.stack() for array in state[number:]]
+
+
+def _lstm(x, kernel, recurrent_kernel, bias, first_h, first_c):
+    """x (time, batch, inputs) -> outputs (time, batch, units), last h, last c; gates in Keras' order: i, f, c, o."""
+    import tensorflow as tf
+
+    units = recurrent_kernel.shape[0]
+
+    @tf.custom_gradient
+    def run(x, kernel, recurrent_kernel, bias, first_h, first_c):
+        projected, steps = _project(x, kernel, bias), tf.shape(x)[0]
+
+        def forward(t, state):
+            h, c = state
+            i, f, g, o = tf.split(projected[t] + tf.matmul(h, recurrent_kernel), 4, axis=1)
+            i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
+            c = f * c + i * g
+            h = o * tf.tanh(c)
+            return (h, c), (h, c, tf.concat([i, f, g, o], axis=1))
+
+        (last_h, last_c), (h, c, gates) = _over_time(forward, steps, (first_h, first_c), (units, units, 4 * units))
+
+        def gradient(d_outputs, d_last_h, d_last_c):
+            c_before, h_before = _before(first_c, c), _before(first_h, h)
+            transposed = tf.transpose(recurrent_kernel)  # once: a product that transposes is slower, and there is one a step
+
+            def backward(t, state):
+                dh, dc = state
+                i, f, g, o = tf.split(gates[t], 4, axis=1)
+                tanh_c = tf.tanh(c[t])
+                dh = dh + d_outputs[t]
+                dc = dc + dh * o * (1 - tanh_c * tanh_c)
+                dz = [dc * g * i * (1 - i), dc * c_before[t] * f * (1 - f), dc * i * (1 - g * g), dh * tanh_c * o * (1 - o)]
+                dz = tf.concat(dz, axis=1)
+                return (tf.matmul(dz, transposed), dc * f), (dz,)
+
+            (dh, dc), (dz,) = _over_time(backward, steps, (d_last_h, d_last_c), (4 * units,), backwards=True)
+            return (_back_project(dz, kernel, x), _outer(x, dz), _outer(h_before, dz), _total(dz), dh, dc)
+
+        return (h, last_h, last_c), gradient
+
+    return run(x, kernel, recurrent_kernel, bias, first_h, first_c)
+
+
+def _gru(x, kernel, recurrent_kernel, bias, first_h):
+    """x (time, batch, inputs) -> outputs (time, batch, units), last h; gates in Keras' order: z, r, h."""
+    import tensorflow as tf
+
+    units = recurrent_kernel.shape[0]
+
+    @tf.custom_gradient
+    def run(x, kernel, recurrent_kernel, bias, first_h):
+        projected, steps = _project(x, kernel, bias[0]), tf.shape(x)[0]
+
+        def forward(t, state):
+            (h,) = state
+            from_x, from_h = projected[t], tf.matmul(h, recurrent_kernel) + bias[1]
+            gates = tf.sigmoid(from_x[:, : 2 * units] + from_h[:, : 2 * units])
+            z, r = tf.split(gates, 2, axis=1)
+            inner = from_h[:, 2 * units :]
+            candidate = tf.tanh(from_x[:, 2 * units :] + r * inner)
+            h = candidate + z * (h - candidate)
+            return (h,), (h, gates, candidate, inner)
+
+        (last_h,), (h, gates, candidates, inners) = _over_time(forward, steps, (first_h,), (units, 2 * units, units, units))
+
+        def gradient(d_outputs, d_last_h):
+            h_before = _before(first_h, h)
+            transposed = tf.transpose(recurrent_kernel)
+
+            def backward(t, state):
+                (dh,) = state
+                z, r = tf.split(gates[t], 2, axis=1)
+                candidate = candidates[t]
+                dh = dh + d_outputs[t]
+                d_candidate = dh * (1 - z) * (1 - candidate * candidate)
+                dz = dh * (h_before[t] - candidate) * z * (1 - z)
+                dr = d_candidate * inners[t] * r * (1 - r)
+                d_from_h = tf.concat([dz, dr, d_candidate * r], axis=1)
+                d_from_x = tf.concat([dz, dr, d_candidate], axis=1)
+                return (dh * z + tf.matmul(d_from_h, transposed),), (d_from_x, d_from_h)
+
+            (dh,), (dx, d_from_h) = _over_time(backward, steps, (d_last_h,), (3 * units, 3 * units), backwards=True)
+            d_bias = tf.stack([_total(dx), _total(d_from_h)])
+            return _back_project(dx, kernel, x), _outer(x, dx), _outer(h_before, d_from_h), d_bias, dh
+
+        return (h, last_h), gradient
+
+    return run(x, kernel, recurrent_kernel, bias, first_h)
+
+
+def _simple_rnn(x, kernel, recurrent_kernel, bias, first_h):
+    """x (time, batch, inputs) -> outputs (time, batch, units), last h."""
+    import tensorflow as tf
+
+    units = recurrent_kernel.shape[0]
+
+    @tf.custom_gradient
+    def run(x, kernel, recurrent_kernel, bias, first_h):
+        projected, steps = _project(x, kernel, bias), tf.shape(x)[0]
+
+        def forward(t, state):
+            h = tf.tanh(projected[t] + tf.matmul(state[0], recurrent_kernel))
+            return (h,), (h,)
+
+        (last_h,), (h,) = _over_time(forward, steps, (first_h,), (units,))
+
+        def gradient(d_outputs, d_last_h):
+            transposed = tf.transpose(recurrent_kernel)
+
+            def backward(t, state):
+                dz = (state[0] + d_outputs[t]) * (1 - h[t] * h[t])
+                return (tf.matmul(dz, transposed),), (dz,)
+
+            (dh,), (dz,) = _over_time(backward, steps, (d_last_h,), (units,), backwards=True)
+            return _back_project(dz, kernel, x), _outer(x, dz), _outer(_before(first_h, h), dz), _total(dz), dh
+
+        return (h, last_h), gradient
+
+    return run(x, kernel, recurrent_kernel, bias, first_h)
