@@ -102,3 +102,48 @@ def page(before: str, text: str) -> Figure:
         height = 1 - (number + 1) / (len(wrapped) + 1)
         figure.text(0.03, height, line.replace("$", r"\$"), family="monospace", fontsize=8, color=colour)
     return figure
+
+
+def lines_over_time(times: np.ndarray, values: dict[str, np.ndarray], title: str) -> Figure:
+    """Lines over time, each under its name: the first (the truth) in black, the second in colour, the others in grey."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for number, (label, line) in enumerate(values.items()):
+        colour, style = ((INK, "-"), (ACCENT, "-"), (MUTED, "--"))[min(number, 2)]
+        axes.plot(times, line, style, color=colour, linewidth=1.2, label=label)
+    axes.set_title(title, fontsize=10)
+    axes.legend(frameon=False, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def error_by_step(rows: Sequence[dict[str, float]]) -> Figure:
+    """The error of each method by step of the horizon; rows hold "step", then "network", then the baselines."""
+    figure = Figure(figsize=(6, 3.4), layout="constrained")
+    axes = figure.subplots()
+    styles = ("-", "--", ":", "-.", (0, (1, 3)))
+    for number, name in enumerate(name for name in rows[0] if name != "step"):
+        colour = ACCENT if name == "network" else MUTED if number == 1 else INK
+        axes.plot([row["step"] for row in rows], [row[name] for row in rows], color=colour, label=name, marker=".",
+                  linestyle=styles[number % len(styles)], linewidth=1.2)  # fmt: skip
+    axes.set(xlabel="steps ahead", ylabel="mean absolute error")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def forecast(past: np.ndarray, values: np.ndarray, times: np.ndarray, forecasts: np.ndarray, names: Sequence[str], title: str, *,
+             band: np.ndarray | None = None) -> Figure:  # fmt: skip
+    """A panel for each target: its window (window, targets), then its forecast (horizon, targets), with a band (.., 2) if any."""
+    figure = Figure(figsize=(8, 1 + 2.4 * len(names)), layout="constrained")
+    for number, axes in enumerate(np.atleast_1d(figure.subplots(len(names), 1))):
+        axes.plot(past, values[:, number], color=INK, linewidth=1.2)
+        joined = np.concatenate([past[-1:], times])
+        axes.plot(joined, np.concatenate([values[-1:, number], forecasts[:, number]]), color=ACCENT, marker=".", linewidth=1.2)
+        if band is not None:
+            axes.fill_between(times, band[:, number, 0], band[:, number, 1], color=ACCENT, alpha=0.2, linewidth=0)
+        axes.set_ylabel(names[number])
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title, fontsize=10)
+    return figure

@@ -52,6 +52,7 @@ class Data:
         inputs: keys of the raw batch that the serving model takes; the other keys are truths.
         encoded: whether the raw inputs are files' bytes, which ``Task.decode`` turns into tensors first.
         about: facts of the examples (classes, shape, ...), by plain names.
+        notes: what a person should know of how the data was read: what was left out, filled in or looks wrong.
         description: how to make this record again; filled in by ``described``.
     """
 
@@ -62,6 +63,7 @@ class Data:
     inputs: tuple[str, ...]
     encoded: bool
     about: dict[str, Any]
+    notes: tuple[str, ...] = ()
     description: dict[str, Any] = field(default_factory=dict)
 
     def split(self, name: str) -> Source:

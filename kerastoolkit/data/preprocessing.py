@@ -6,6 +6,7 @@ import keras
 
 from kerastoolkit.experiment import Data, InputError
 from kerastoolkit.serving.images import ResizeImages
+from kerastoolkit.serving.series import WindowFeatures
 
 
 def standardise(images: Data, *, size: tuple[int, int] | None = None) -> keras.Model:
@@ -35,3 +36,23 @@ def standardise(images: Data, *, size: tuple[int, int] | None = None) -> keras.M
         name="standardise",
     )(outputs)
     return keras.Model(pixels, outputs, name="preprocess")
+
+
+def window_features(series: Data) -> keras.Model:
+    """Windows of unscaled numbers -> standardised features, by means and deviations of the training range alone.
+
+    Input   window    (batch, window, columns) float32, unscaled
+            time      (batch,) int64, seconds since 1970 of the window's last row
+    Output  a dict: features, last and time, as ``serving.series.WindowFeatures`` states them
+
+    Args:
+        series: a data set of ``data.series``.
+    """
+    about = series.about
+    inputs = {
+        "window": keras.Input((about["window"], len(about["columns"])), name="window"),
+        "time": keras.Input((), dtype="int64", name="time"),
+    }
+    features = WindowFeatures(about["mean"], about["deviation"], about["logarithmic"], about["places"], about["calendar"],
+                              about["step"], name="window_features")  # fmt: skip
+    return keras.Model(inputs, features(inputs), name="preprocess")

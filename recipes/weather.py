@@ -1,0 +1,68 @@
+"""Weather some steps ahead by recurrent networks, beside persistence, the season before and linear autoregressions.
+
+The loss is the absolute error, as it is judged; the network learns the difference from the last row and sees the time of day
+and year."""
+
+import keras
+
+from kerastoolkit.data.preprocessing import window_features
+from kerastoolkit.data.series import weather
+from kerastoolkit.experiment import Experiment
+from kerastoolkit.models import recurrent_forecaster
+from kerastoolkit.optimizers import OneCycle
+from kerastoolkit.pipeline import steps_per_epoch
+from kerastoolkit.tasks.forecasting import forecasts
+
+
+def weather_rnn(
+    *, units: int = 64, depth: int = 1, dropout: float = 0.1, window: int = 72, horizon: int = 24, epochs: int = 15,
+    batch_size: int = 64, learning_rate: float = 0.002, columns: tuple[str, ...] = (), target: tuple[str, ...] = (),
+    transform: str = "differences", gaps: str = "refuse", unsorted: str = "refuse", duplicates: str = "refuse", text: str = "drop",
+    time: str = "", time_format: str = "", quantiles: tuple[float, ...] = (), data: str = "sample",
+) -> Experiment:  # fmt: skip
+    """Weather by a simple recurrent network."""
+    reading = {"columns": columns, "target": target, "transform": transform, "gaps": gaps, "unsorted": unsorted,
+               "duplicates": duplicates, "text": text, "time": time, "time_format": time_format}  # fmt: skip
+    return _weather("simple_rnn", units, depth, dropout, window, horizon, epochs, batch_size, learning_rate, quantiles, data, reading)
+
+
+def weather_lstm(
+    *, units: int = 64, depth: int = 1, dropout: float = 0.1, window: int = 72, horizon: int = 24, epochs: int = 15,
+    batch_size: int = 64, learning_rate: float = 0.003, columns: tuple[str, ...] = (), target: tuple[str, ...] = (),
+    transform: str = "differences", gaps: str = "refuse", unsorted: str = "refuse", duplicates: str = "refuse", text: str = "drop",
+    time: str = "", time_format: str = "", quantiles: tuple[float, ...] = (), data: str = "sample",
+) -> Experiment:  # fmt: skip
+    """Weather by an LSTM."""
+    reading = {"columns": columns, "target": target, "transform": transform, "gaps": gaps, "unsorted": unsorted,
+               "duplicates": duplicates, "text": text, "time": time, "time_format": time_format}  # fmt: skip
+    return _weather("lstm", units, depth, dropout, window, horizon, epochs, batch_size, learning_rate, quantiles, data, reading)
+
+
+def weather_gru(
+    *, units: int = 64, depth: int = 1, dropout: float = 0.1, window: int = 72, horizon: int = 24, epochs: int = 15,
+    batch_size: int = 64, learning_rate: float = 0.003, columns: tuple[str, ...] = (), target: tuple[str, ...] = (),
+    transform: str = "differences", gaps: str = "refuse", unsorted: str = "refuse", duplicates: str = "refuse", text: str = "drop",
+    time: str = "", time_format: str = "", quantiles: tuple[float, ...] = (), data: str = "sample",
+) -> Experiment:  # fmt: skip
+    """Weather by a GRU."""
+    reading = {"columns": columns, "target": target, "transform": transform, "gaps": gaps, "unsorted": unsorted,
+               "duplicates": duplicates, "text": text, "time": time, "time_format": time_format}  # fmt: skip
+    return _weather("gru", units, depth, dropout, window, horizon, epochs, batch_size, learning_rate, quantiles, data, reading)
+
+
+def _weather(cell, units, depth, dropout, window, horizon, epochs, batch_size, learning_rate, quantiles, data, reading) -> Experiment:
+    series = weather(data, window=window, horizon=horizon, **reading)
+    preprocess = window_features(series)
+    network = recurrent_forecaster(
+        cell=cell, window=window, features=preprocess.output["features"].shape[-1], horizon=horizon,
+        targets=len(series.about["targets"]), units=units, depth=depth, dropout=dropout, quantiles=quantiles)  # fmt: skip
+    schedule = OneCycle(learning_rate, epochs * steps_per_epoch(series.train.size, batch_size), rise=0.1)
+    return Experiment(
+        data=series, preprocess=preprocess, network=network, task=forecasts(series, quantiles=quantiles),
+        optimizer=keras.optimizers.Adam(schedule, global_clipnorm=1.0), epochs=epochs, batch_size=batch_size)  # fmt: skip
+
+
+if __name__ == "__main__":
+    from kerastoolkit.cli import main
+
+    main(weather_lstm)
