@@ -32,7 +32,7 @@ setup: .venv/installed
 .venv/installed: setup.cfg pyproject.toml
 	@test -n '$(PYTHON)' || { echo 'error: Python 3.11, 3.12 or 3.13 is needed: make PYTHON=/path/to/it' >&2; exit 1; }
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --editable '.[dev]'
+	$(BIN)/python -m pip install --editable '.[dev,samples]'
 	@touch $@
 
 .venv/installed-bench: setup.cfg .venv/installed

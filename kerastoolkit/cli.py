@@ -223,17 +223,31 @@ def evaluate_command(run: str, split: str, data: str | None, data_dir: str | Non
         print_table(table, title=title)
 
 
-@_command("predict", "predict last digit.png", "predict exported/digits *.jpg --out answers --json")
+@_command(
+    "predict",
+    "predict last digit.png",
+    "predict exported/digits *.jpg --out answers --json",
+    "predict last prices.csv --out answers",
+    'predict last "ROMEO:" --set temperature=0.7 --set length=300',
+)
 @click.argument("target", metavar="RUN|SAVEDMODEL")
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
 @click.option("--out", metavar="DIR", help="Draw each input with its answer into this folder.")
+@click.option("--set", "settings", metavar="K=V", multiple=True, help="Change a setting of the answer; repeatable.")
 @_as_json
-def predict_command(target: str, inputs: tuple[str, ...], out: str | None, as_json: bool) -> None:
-    """Answer for inputs of your own."""
+def predict_command(target: str, inputs: tuple[str, ...], out: str | None, settings: tuple[str, ...], as_json: bool) -> None:
+    """Answer for inputs of your own.
+
+    Images for a classifier, a CSV file for a forecaster, a prompt for a language model, whose settings are temperature, top_k,
+    length and seed.
+    """
+    for each in settings:
+        if "=" not in each:
+            raise click.UsageError(f"a setting must be NAME=VALUE, got {each}")
     with _verb(None, as_json):
         from kerastoolkit.predict import predict
 
-        rows = predict(target, list(inputs), out=out)
+        rows = predict(target, list(inputs), out=out, settings=dict(each.split("=", 1) for each in settings))
     if as_json:
         return print_json({"predictions": rows})
     # What has parts of its own, such as the probability of every class, is for --json.

@@ -127,6 +127,8 @@ def build(recipe: Any, arguments: dict[str, Any], seed: int) -> Experiment:
     if not isinstance(experiment, Experiment):
         raise InputError(f"{recipe.name} must return an Experiment, got {type(experiment).__name__}")
     check_resumable(experiment.callbacks)
+    for note in experiment.data.notes:
+        say(f"note: {note}")
     return experiment
 
 

@@ -1,7 +1,7 @@
 """Weather some steps ahead by recurrent networks, beside persistence, the season before and linear autoregressions.
 
-The loss is the absolute error, as it is judged; the network learns the difference from the last row and sees the time of day
-and year."""
+The loss is the absolute error, by which forecasts are judged; the network learns differences from the last row, and sees the time
+of day and of year. The settings from ``columns`` on say how a CSV file of one's own is read: ``data.series.weather``."""
 
 import keras
 
@@ -15,42 +15,36 @@ from kerastoolkit.tasks.forecasting import forecasts
 
 
 def weather_rnn(
-    *, units: int = 64, depth: int = 1, dropout: float = 0.1, window: int = 72, horizon: int = 24, epochs: int = 15,
-    batch_size: int = 64, learning_rate: float = 0.002, columns: tuple[str, ...] = (), target: tuple[str, ...] = (),
-    transform: str = "differences", gaps: str = "refuse", unsorted: str = "refuse", duplicates: str = "refuse", text: str = "drop",
-    time: str = "", time_format: str = "", quantiles: tuple[float, ...] = (), data: str = "sample",
+    *, units: int = 64, depth: int = 1, dropout: float = 0.1, window: int = 72, horizon: int = 24, quantiles: tuple[float, ...] = (),
+    epochs: int = 15, batch_size: int = 64, learning_rate: float = 0.002, data: str = "sample", columns: tuple[str, ...] = (),
+    target: tuple[str, ...] = (), transform: str = "differences", time: str = "", time_format: str = "", gaps: str = "refuse",
+    unsorted: str = "refuse", duplicates: str = "refuse", text: str = "drop",
 ) -> Experiment:  # fmt: skip
     """Weather by a simple recurrent network."""
-    reading = {"columns": columns, "target": target, "transform": transform, "gaps": gaps, "unsorted": unsorted,
-               "duplicates": duplicates, "text": text, "time": time, "time_format": time_format}  # fmt: skip
-    return _weather("simple_rnn", units, depth, dropout, window, horizon, epochs, batch_size, learning_rate, quantiles, data, reading)
+    return _weather("simple_rnn", **locals())
 
 
 def weather_lstm(
-    *, units: int = 64, depth: int = 1, dropout: float = 0.1, window: int = 72, horizon: int = 24, epochs: int = 15,
-    batch_size: int = 64, learning_rate: float = 0.003, columns: tuple[str, ...] = (), target: tuple[str, ...] = (),
-    transform: str = "differences", gaps: str = "refuse", unsorted: str = "refuse", duplicates: str = "refuse", text: str = "drop",
-    time: str = "", time_format: str = "", quantiles: tuple[float, ...] = (), data: str = "sample",
+    *, units: int = 64, depth: int = 1, dropout: float = 0.1, window: int = 72, horizon: int = 24, quantiles: tuple[float, ...] = (),
+    epochs: int = 15, batch_size: int = 64, learning_rate: float = 0.003, data: str = "sample", columns: tuple[str, ...] = (),
+    target: tuple[str, ...] = (), transform: str = "differences", time: str = "", time_format: str = "", gaps: str = "refuse",
+    unsorted: str = "refuse", duplicates: str = "refuse", text: str = "drop",
 ) -> Experiment:  # fmt: skip
     """Weather by an LSTM."""
-    reading = {"columns": columns, "target": target, "transform": transform, "gaps": gaps, "unsorted": unsorted,
-               "duplicates": duplicates, "text": text, "time": time, "time_format": time_format}  # fmt: skip
-    return _weather("lstm", units, depth, dropout, window, horizon, epochs, batch_size, learning_rate, quantiles, data, reading)
+    return _weather("lstm", **locals())
 
 
 def weather_gru(
-    *, units: int = 64, depth: int = 1, dropout: float = 0.1, window: int = 72, horizon: int = 24, epochs: int = 15,
-    batch_size: int = 64, learning_rate: float = 0.003, columns: tuple[str, ...] = (), target: tuple[str, ...] = (),
-    transform: str = "differences", gaps: str = "refuse", unsorted: str = "refuse", duplicates: str = "refuse", text: str = "drop",
-    time: str = "", time_format: str = "", quantiles: tuple[float, ...] = (), data: str = "sample",
+    *, units: int = 64, depth: int = 1, dropout: float = 0.1, window: int = 72, horizon: int = 24, quantiles: tuple[float, ...] = (),
+    epochs: int = 15, batch_size: int = 64, learning_rate: float = 0.003, data: str = "sample", columns: tuple[str, ...] = (),
+    target: tuple[str, ...] = (), transform: str = "differences", time: str = "", time_format: str = "", gaps: str = "refuse",
+    unsorted: str = "refuse", duplicates: str = "refuse", text: str = "drop",
 ) -> Experiment:  # fmt: skip
     """Weather by a GRU."""
-    reading = {"columns": columns, "target": target, "transform": transform, "gaps": gaps, "unsorted": unsorted,
-               "duplicates": duplicates, "text": text, "time": time, "time_format": time_format}  # fmt: skip
-    return _weather("gru", units, depth, dropout, window, horizon, epochs, batch_size, learning_rate, quantiles, data, reading)
+    return _weather("gru", **locals())
 
 
-def _weather(cell, units, depth, dropout, window, horizon, epochs, batch_size, learning_rate, quantiles, data, reading) -> Experiment:
+def _weather(cell, *, units, depth, dropout, window, horizon, quantiles, epochs, batch_size, learning_rate, data, **reading):
     series = weather(data, window=window, horizon=horizon, **reading)
     preprocess = window_features(series)
     network = recurrent_forecaster(
