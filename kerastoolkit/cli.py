@@ -287,30 +287,32 @@ def data_list_command(context: click.Context) -> None:
 def data_prepare_command(name: str, data_dir: str | None) -> None:
     """Fetch a data set for later use."""
     with _verb(data_dir):
-        from kerastoolkit.data.images import prepare
+        from kerastoolkit.data.named import prepare
 
         message = prepare(name, data_dir)
     click.echo(message)
 
 
-@_command("inspect", "data inspect digits", "data inspect my_photographs --out look.png", group=data_commands)
+@_command("inspect", "data inspect digits", "data inspect my_photographs --out look.png", "data inspect prices.csv", group=data_commands)
 @click.argument("name", metavar="NAME|PATH")
 @click.option("--split", type=_split, default="train", show_default=True, help="Which examples to look at.")
 @click.option("--out", metavar="FILE", help="The picture to write.  [default: <name>-<split>.png]")
 @_data_dir
 def data_inspect_command(name: str, split: str, out: str | None, data_dir: str | None) -> None:
-    """Draw some examples, and count them all."""
+    """Draw some examples, and count them all: of a data set, a folder of images, a CSV file or a text."""
     picture = Path(out or f"{Path(name).resolve().name}-{split}.png")
     if not picture.parent.is_dir():
         raise InputError(f"the folder of --out does not exist: {picture.parent}")
     if picture.suffix.lower() not in (".png", ".jpg", ".jpeg", ".svg", ".pdf"):
         raise InputError(f"--out must end in .png, .jpg, .svg or .pdf, got {picture}")
     with _verb(data_dir):
-        from kerastoolkit.data.images import inspect, labelled_images
+        from kerastoolkit.data.named import inspect
 
-        rows, figure = inspect(labelled_images(name), split)
+        rows, figure, notes = inspect(name, split)
         figure.savefig(picture)
     print_table(rows, title=f"{name}, {split}")
+    for note in notes:
+        click.echo(f"note: {note}")
     click.echo(f"picture: {picture}")
 
 

@@ -21,6 +21,10 @@ ADJUSTED = ("adj close", "adj_close", "adjclose", "adjusted close", "adjusted_cl
 SPLIT_MOVE = 0.4  # a day's move that is rather a split of the shares than a change of their worth
 
 
+# Name -> package and file in it.
+SAMPLES = {"bokeh_stocks": ("bokeh_sampledata", "stocks.csv.gz"), "seattle_weather": ("vega_datasets", "seattle-weather.csv")}
+
+
 @described
 def bokeh_stocks(*, window: int = 60, horizon: int = 5) -> Data:
     """Daily prices of AAPL, FB, GOOG, IBM and MSFT, 2000 to 2013; comes with bokeh_sampledata (BSD-3-Clause)."""
@@ -48,7 +52,8 @@ def stocks(data: str, window: int = 60, horizon: int = 5, columns: tuple[str, ..
         window, horizon, transform, validation, test: as for ``weather``.
         time, time_format, gaps, unsorted, duplicates: as ``serving.tables.Reading`` states them.
     """
-    path = _packaged("bokeh_sampledata", "stocks.csv.gz") if data == "sample" else data
+    name = "bokeh_stocks" if data == "sample" else data
+    path = packaged(*SAMPLES[name]) if name in SAMPLES else name
     reading = Reading(tuple(columns), time, time_format, ticker, gaps, unsorted, duplicates, business_days=True)
     table = _read(path, reading)
     if not columns:
@@ -61,7 +66,7 @@ def stocks(data: str, window: int = 60, horizon: int = 5, columns: tuple[str, ..
             raise InputError(f"{path}: has neither an adjusted close nor a close; say target=NAME ({', '.join(table.columns)})")
     notes = _suspected_splits(path, table, find_column(target, table.columns, path))
     step = 5 if table.step == DAY else 1
-    return _data("bokeh_stocks" if data == "sample" else data, path, table, reading, (target,), window, horizon, transform, step,
+    return _data(name, path, table, reading, (target,), window, horizon, transform, step,
                  calendar=False, validation=validation, test=test, notes=notes)  # fmt: skip
 
 
@@ -88,16 +93,17 @@ def weather(data: str, window: int = 72, horizon: int = 24, columns: tuple[str, 
     Raises:
         InputError: something is wrong in the file (with its line) or with an argument.
     """
-    path = _packaged("vega_datasets", "seattle-weather.csv") if data == "sample" else data
+    name = "seattle_weather" if data == "sample" else data
+    path = packaged(*SAMPLES[name]) if name in SAMPLES else name
     reading = Reading(tuple(columns), time, time_format, "", gaps, unsorted, duplicates, text)
     table = _read(path, reading)
     targets = tuple(target) or (next((name for name in table.columns if name.lower().startswith(("temp", "t ("))), table.columns[0]),)
     season = DAY // table.step if table.step < DAY else {DAY: 365, 7 * DAY: 52}.get(table.step, 12)
-    return _data("seattle_weather" if data == "sample" else data, path, table, reading, targets, window, horizon, transform,
+    return _data(name, path, table, reading, targets, window, horizon, transform,
                  max(1, season), calendar=calendar, validation=validation, test=test)  # fmt: skip
 
 
-def _packaged(package: str, file: str) -> str:
+def packaged(package: str, file: str) -> str:
     """The path of a data file of an installed package, which is not imported."""
     found = importlib.util.find_spec(package)
     path = Path(next(iter(found.submodule_search_locations))) / "_data" / file if found else None
@@ -108,7 +114,7 @@ def _packaged(package: str, file: str) -> str:
 
 def _read(path: str, reading: Reading) -> Table:
     if not os.path.isfile(path):
-        raise InputError(f"there is no file {path}: give the path of a CSV file, or sample")
+        raise InputError(f"unknown series {path}: choose {', '.join(SAMPLES)}, sample, or a CSV file")
     return read_table(path, reading)
 
 

@@ -41,7 +41,7 @@ def sonnets(*, window: int = 128) -> Data:
     return _split("sonnets", Path(__file__).parent / "samples" / "sonnets.txt", window, 0.1, 0.1)
 
 
-_KNOWN = {"tiny_shakespeare": tiny_shakespeare, "sonnets": sonnets, "sample": sonnets}
+KNOWN = {"tiny_shakespeare": tiny_shakespeare, "sonnets": sonnets, "sample": sonnets}
 
 
 @described
@@ -61,11 +61,11 @@ def text(data: str, window: int = 128, validation: float = 0.05, test: float = 0
     """
     if window < 1:
         raise InputError(f"window must be at least 1, got {window}")
-    if data in _KNOWN:
-        return _KNOWN[data](window=window)
+    if data in KNOWN:
+        return KNOWN[data](window=window)
     if os.path.isfile(data):
         return _split(data, Path(data), window, validation, test)
-    raise InputError(f"unknown text {data}: choose {', '.join(sorted(_KNOWN))}, or a file of UTF-8 text")
+    raise InputError(f"unknown text {data}: choose {', '.join(sorted(KNOWN))}, or a file of UTF-8 text")
 
 
 def random_window(*, characters: int) -> Callable[..., dict[str, Any]]:

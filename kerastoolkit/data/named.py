@@ -1,0 +1,99 @@
+"""What `kerastoolkit data` does with a name or a path, whatever kind of data it is: fetch it, and look at it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from kerastoolkit import charts
+from kerastoolkit.data import images, series, text
+from kerastoolkit.data.prepared import prepared_builder
+from kerastoolkit.experiment import InputError
+from kerastoolkit.serving.tables import Reading, Table, read_table
+
+CHARACTERS_LISTED = 30
+POINTS_DRAWN = 2_000
+
+
+def prepare(name: str, data_dir: str | None = None) -> str:
+    """Downloads a named data set to where it is found later; returns a sentence that says where it is.
+
+    Args:
+        name: one of ``kerastoolkit list data``.
+        data_dir: where to; by default where TensorFlow Datasets looks: TFDS_DATA_DIR or ~/tensorflow_datasets.
+    Raises:
+        InputError: no such name, or it cannot be fetched.
+    """
+    if name == "tiny_shakespeare":
+        return f"{name} is in {prepared_builder(name, data_dir).data_path}"
+    if name in series.SAMPLES:
+        return f"{name} is in {series.packaged(*series.SAMPLES[name])}"
+    if name in text.KNOWN:
+        return f"{name} comes with this package: nothing to prepare"
+    return images.prepare(name, data_dir)
+
+
+def inspect(name: str, split: str = "train") -> tuple[list[dict[str, Any]], Any, tuple[str, ...]]:
+    """Looks at a named data set, a folder of images, a CSV file or a text.
+
+    A CSV file is shown whole, whatever the split; what training would refuse of it, gaps and rows out of order, is told.
+
+    Returns:
+        rows for a table, a matplotlib Figure, and remarks.
+    Raises:
+        InputError: there is no such data, or something is wrong in it.
+    """
+    if name in series.SAMPLES or name.lower().endswith((".csv", ".csv.gz")):
+        path = series.packaged(*series.SAMPLES[name]) if name in series.SAMPLES else name
+        # Loose on purpose: what is wrong should be seen, not refused.
+        table = read_table(path, Reading(gaps="forward", unsorted="sort", duplicates="last", business_days=True))
+        return _columns(table), _lines(table), table.notes
+    if name in text.KNOWN or name.lower().endswith(".txt"):
+        return _characters(name, split)
+    return *images.inspect(images.labelled_images(name), split), ()
+
+
+def _columns(table: Table) -> list[dict[str, Any]]:
+    rows = []
+    for each in table.series:
+        for i, column in enumerate(table.columns):
+            known = each.values[:, i][each.known[:, i]]
+            first, last = (str(np.datetime64(int(when), "s")).replace("T", " ") for when in each.times[[0, -1]])
+            facts = {"column": column, "rows": len(each.times), "missing": len(each.times) - len(known), "from": first, "to": last,
+                     "lowest": float(known.min()), "mean": float(known.mean()), "highest": float(known.max())}  # fmt: skip
+            rows.append({"series": each.name, **facts} if each.name else facts)
+    return rows
+
+
+def _lines(table: Table) -> Any:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 1.7 * len(table.columns)), layout="constrained")
+    for i, axes in enumerate(np.atleast_1d(figure.subplots(len(table.columns), 1, sharex=True))):
+        for each in table.series:
+            chosen = np.unique(np.linspace(0, len(each.times) - 1, min(POINTS_DRAWN, len(each.times))).astype(int))
+            axes.plot(each.times[chosen].astype("datetime64[s]"), each.values[chosen, i], linewidth=0.8, label=each.name or None)
+        axes.set_ylabel(table.columns[i], fontsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+        if i == 0 and len(table.series) > 1:
+            axes.legend(frameon=False, fontsize=7, ncols=6)
+    return figure
+
+
+def _characters(name: str, split: str) -> tuple[list[dict[str, Any]], Any, tuple[str, ...]]:
+    source = text.text(name, window=1).split(split)
+    if not source.size:
+        raise InputError(f"{name} has no {split} part")
+    # With a window of 1 a training piece is 3 characters, of which the last 2 belong to the next pieces too.
+    pieces = []
+    for part in np.array_split(np.arange(source.size), -(-source.size // 10_000)):
+        pieces += [each.decode() for each in source.fetch(part)["prompt"].numpy()]
+    overlap = 2 if split == "train" else 1
+    whole = pieces[0] + "".join(piece[overlap:] for piece in pieces[1:])
+    counts = Counter(whole)
+    rows = [{"character": repr(each)[1:-1], "count": count, "share": count / len(whole)}
+            for each, count in counts.most_common(CHARACTERS_LISTED)]  # fmt: skip
+    remark = f"{len(whole):,} characters, {len(counts)} different ones"
+    return rows, charts.page("", whole[:1_500]), (remark,)
