@@ -138,6 +138,9 @@ def _score(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], data: Data,
         **_linear(data, found, about),
     }
     figures = {name: _figures(found, values, about) for name, values in methods.items()}
+    moved = np.sign(found["future"] - last)
+    if (moved != 0).any():
+        figures["always up"] = {"direction": float((moved > 0).sum() / (moved != 0).sum())}
     if quantiles:
         stacked = np.concatenate(quantile_values)
         inside = (found["future"] >= stacked[..., 0]) & (found["future"] <= stacked[..., -1])
