@@ -1,6 +1,6 @@
 """Sequences a second in training recurrent networks: this toolkit, stock Keras ``fit``, and PyTorch.
 
-    python benchmarks/recurrent_training.py [--network forecaster|language] [--cell lstm|gru|simple_rnn] [--rounds 5] [--json FILE]
+    python benchmarks/recurrent_training.py [--network forecaster|language] [--cell lstm|gru] [--rounds 5] [--json FILE]
 
 ``forecaster`` is the network of the weather recipes (64 units, windows of 72 rows of 11 numbers, 24 steps ahead, batches of 64,
 absolute error), ``language`` that of the Shakespeare recipes (512 units, windows of 128 of 67 tokens, batches of 32, softmax

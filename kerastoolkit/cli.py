@@ -247,7 +247,8 @@ def predict_command(target: str, inputs: tuple[str, ...], out: str | None, setti
     with _verb(None, as_json):
         from kerastoolkit.predict import predict
 
-        rows = predict(target, list(inputs), out=out, settings=dict(each.split("=", 1) for each in settings))
+        chosen = dict(each.split("=", 1) for each in settings)
+        rows = predict(target, list(inputs), out=out, settings=chosen)
     if as_json:
         return print_json({"predictions": rows})
     # What has parts of its own, such as the probability of every class, is for --json.
@@ -293,7 +294,7 @@ def data_prepare_command(name: str, data_dir: str | None) -> None:
     click.echo(message)
 
 
-@_command("inspect", "data inspect digits", "data inspect my_photographs --out look.png", "data inspect prices.csv", group=data_commands)
+@_command("inspect", "data inspect my_photographs --out look.png", "data inspect prices.csv", group=data_commands)
 @click.argument("name", metavar="NAME|PATH")
 @click.option("--split", type=_split, default="train", show_default=True, help="Which examples to look at.")
 @click.option("--out", metavar="FILE", help="The picture to write.  [default: <name>-<split>.png]")

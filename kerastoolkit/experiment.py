@@ -144,7 +144,8 @@ class Experiment:
         augment: (raw batch, seeds (batch, 2) int32, fetch) -> raw batch, on training examples only; stateless.
         callbacks: Keras callbacks; those with state must have ``get_state`` and ``set_state``, or be Keras' own
             EarlyStopping or ReduceLROnPlateau.
-        jit_compile: compile the training step with XLA. It pays for recurrent networks and costs convolutional ones on CPUs.
+        jit_compile: compile the training step with XLA. On CPUs it pays for small recurrent networks, makes no difference to
+            large ones and costs convolutional ones dearly.
     """
 
     data: Data

@@ -20,8 +20,8 @@ def direction_hits(truth: np.ndarray, forecast: np.ndarray, last: np.ndarray) ->
 
 def block_bootstrap(groups: np.ndarray, numerators: np.ndarray, denominators: np.ndarray, *, block: int, samples: int = 1_000,
                     seed: int = 0) -> np.ndarray:  # fmt: skip
-    """Ratios of sums over resampled times: moving blocks (Künsch 1989, https://doi.org/10.1214/aos/1176347265), whose members stay
-    together, so that what is alike at one time or within a block stays alike.
+    """Ratios of sums over resampled times: moving blocks (Künsch 1989, https://doi.org/10.1214/aos/1176347265), whose members
+    stay together, so that what is alike at one time or within a block stays alike.
 
     Args:
         groups: (examples,) the time of each example; those of one time are drawn together.

@@ -16,30 +16,30 @@ from kerastoolkit.tasks.forecasting import forecasts
 
 
 def stocks_rnn(
-    *, units: int = 32, depth: int = 1, dropout: float = 0.2, window: int = 60, horizon: int = 5, quantiles: tuple[float, ...] = (),
-    epochs: int = 10, batch_size: int = 64, learning_rate: float = 0.001, data: str = "sample", columns: tuple[str, ...] = (),
-    target: str = "", transform: str = "log_returns", time: str = "", time_format: str = "", ticker: str = "",
-    gaps: str = "refuse", unsorted: str = "refuse", duplicates: str = "refuse",
+    *, units: int = 32, depth: int = 1, dropout: float = 0.2, window: int = 60, horizon: int = 5,
+    quantiles: tuple[float, ...] = (), epochs: int = 10, batch_size: int = 64, learning_rate: float = 0.001, data: str = "sample",
+    columns: tuple[str, ...] = (), target: str = "", transform: str = "log_returns", time: str = "", time_format: str = "",
+    ticker: str = "", gaps: str = "refuse", unsorted: str = "refuse", duplicates: str = "refuse",
 ) -> Experiment:  # fmt: skip
     """Daily prices by a simple recurrent network."""
     return _stocks("simple_rnn", **locals())
 
 
 def stocks_lstm(
-    *, units: int = 32, depth: int = 1, dropout: float = 0.2, window: int = 60, horizon: int = 5, quantiles: tuple[float, ...] = (),
-    epochs: int = 10, batch_size: int = 64, learning_rate: float = 0.001, data: str = "sample", columns: tuple[str, ...] = (),
-    target: str = "", transform: str = "log_returns", time: str = "", time_format: str = "", ticker: str = "",
-    gaps: str = "refuse", unsorted: str = "refuse", duplicates: str = "refuse",
+    *, units: int = 32, depth: int = 1, dropout: float = 0.2, window: int = 60, horizon: int = 5,
+    quantiles: tuple[float, ...] = (), epochs: int = 10, batch_size: int = 64, learning_rate: float = 0.001, data: str = "sample",
+    columns: tuple[str, ...] = (), target: str = "", transform: str = "log_returns", time: str = "", time_format: str = "",
+    ticker: str = "", gaps: str = "refuse", unsorted: str = "refuse", duplicates: str = "refuse",
 ) -> Experiment:  # fmt: skip
     """Daily prices by an LSTM."""
     return _stocks("lstm", **locals())
 
 
 def stocks_gru(
-    *, units: int = 32, depth: int = 1, dropout: float = 0.2, window: int = 60, horizon: int = 5, quantiles: tuple[float, ...] = (),
-    epochs: int = 10, batch_size: int = 64, learning_rate: float = 0.001, data: str = "sample", columns: tuple[str, ...] = (),
-    target: str = "", transform: str = "log_returns", time: str = "", time_format: str = "", ticker: str = "",
-    gaps: str = "refuse", unsorted: str = "refuse", duplicates: str = "refuse",
+    *, units: int = 32, depth: int = 1, dropout: float = 0.2, window: int = 60, horizon: int = 5,
+    quantiles: tuple[float, ...] = (), epochs: int = 10, batch_size: int = 64, learning_rate: float = 0.001, data: str = "sample",
+    columns: tuple[str, ...] = (), target: str = "", transform: str = "log_returns", time: str = "", time_format: str = "",
+    ticker: str = "", gaps: str = "refuse", unsorted: str = "refuse", duplicates: str = "refuse",
 ) -> Experiment:  # fmt: skip
     """Daily prices by a GRU."""
     return _stocks("gru", **locals())
@@ -54,7 +54,8 @@ def _stocks(cell, *, units, depth, dropout, window, horizon, quantiles, epochs, 
     schedule = OneCycle(learning_rate, epochs * steps_per_epoch(series.train.size, batch_size), rise=0.1)
     return Experiment(
         data=series, preprocess=preprocess, network=network, task=forecasts(series, quantiles=quantiles),
-        optimizer=keras.optimizers.Adam(schedule, global_clipnorm=1.0), epochs=epochs, batch_size=batch_size)  # fmt: skip
+        optimizer=keras.optimizers.Adam(schedule, global_clipnorm=1.0), epochs=epochs, batch_size=batch_size,
+        jit_compile=True)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -15,30 +15,30 @@ from kerastoolkit.tasks.forecasting import forecasts
 
 
 def weather_rnn(
-    *, units: int = 64, depth: int = 1, dropout: float = 0.1, window: int = 72, horizon: int = 24, quantiles: tuple[float, ...] = (),
-    epochs: int = 15, batch_size: int = 64, learning_rate: float = 0.002, data: str = "sample", columns: tuple[str, ...] = (),
-    target: tuple[str, ...] = (), transform: str = "differences", time: str = "", time_format: str = "", gaps: str = "refuse",
-    unsorted: str = "refuse", duplicates: str = "refuse", text: str = "drop",
+    *, units: int = 64, depth: int = 1, dropout: float = 0.1, window: int = 72, horizon: int = 24,
+    quantiles: tuple[float, ...] = (), epochs: int = 15, batch_size: int = 64, learning_rate: float = 0.002, data: str = "sample",
+    columns: tuple[str, ...] = (), target: tuple[str, ...] = (), transform: str = "differences", time: str = "",
+    time_format: str = "", gaps: str = "refuse", unsorted: str = "refuse", duplicates: str = "refuse", text: str = "drop",
 ) -> Experiment:  # fmt: skip
     """Weather by a simple recurrent network."""
     return _weather("simple_rnn", **locals())
 
 
 def weather_lstm(
-    *, units: int = 64, depth: int = 1, dropout: float = 0.1, window: int = 72, horizon: int = 24, quantiles: tuple[float, ...] = (),
-    epochs: int = 15, batch_size: int = 64, learning_rate: float = 0.003, data: str = "sample", columns: tuple[str, ...] = (),
-    target: tuple[str, ...] = (), transform: str = "differences", time: str = "", time_format: str = "", gaps: str = "refuse",
-    unsorted: str = "refuse", duplicates: str = "refuse", text: str = "drop",
+    *, units: int = 64, depth: int = 1, dropout: float = 0.1, window: int = 72, horizon: int = 24,
+    quantiles: tuple[float, ...] = (), epochs: int = 15, batch_size: int = 64, learning_rate: float = 0.003, data: str = "sample",
+    columns: tuple[str, ...] = (), target: tuple[str, ...] = (), transform: str = "differences", time: str = "",
+    time_format: str = "", gaps: str = "refuse", unsorted: str = "refuse", duplicates: str = "refuse", text: str = "drop",
 ) -> Experiment:  # fmt: skip
     """Weather by an LSTM."""
     return _weather("lstm", **locals())
 
 
 def weather_gru(
-    *, units: int = 64, depth: int = 1, dropout: float = 0.1, window: int = 72, horizon: int = 24, quantiles: tuple[float, ...] = (),
-    epochs: int = 15, batch_size: int = 64, learning_rate: float = 0.003, data: str = "sample", columns: tuple[str, ...] = (),
-    target: tuple[str, ...] = (), transform: str = "differences", time: str = "", time_format: str = "", gaps: str = "refuse",
-    unsorted: str = "refuse", duplicates: str = "refuse", text: str = "drop",
+    *, units: int = 64, depth: int = 1, dropout: float = 0.1, window: int = 72, horizon: int = 24,
+    quantiles: tuple[float, ...] = (), epochs: int = 15, batch_size: int = 64, learning_rate: float = 0.003, data: str = "sample",
+    columns: tuple[str, ...] = (), target: tuple[str, ...] = (), transform: str = "differences", time: str = "",
+    time_format: str = "", gaps: str = "refuse", unsorted: str = "refuse", duplicates: str = "refuse", text: str = "drop",
 ) -> Experiment:  # fmt: skip
     """Weather by a GRU."""
     return _weather("gru", **locals())
@@ -53,7 +53,8 @@ def _weather(cell, *, units, depth, dropout, window, horizon, quantiles, epochs,
     schedule = OneCycle(learning_rate, epochs * steps_per_epoch(series.train.size, batch_size), rise=0.1)
     return Experiment(
         data=series, preprocess=preprocess, network=network, task=forecasts(series, quantiles=quantiles),
-        optimizer=keras.optimizers.Adam(schedule, global_clipnorm=1.0), epochs=epochs, batch_size=batch_size)  # fmt: skip
+        optimizer=keras.optimizers.Adam(schedule, global_clipnorm=1.0), epochs=epochs, batch_size=batch_size,
+        jit_compile=True)  # fmt: skip
 
 
 if __name__ == "__main__":

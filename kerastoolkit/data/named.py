@@ -61,8 +61,9 @@ def _columns(table: Table) -> list[dict[str, Any]]:
         for i, column in enumerate(table.columns):
             known = each.values[:, i][each.known[:, i]]
             first, last = (str(np.datetime64(int(when), "s")).replace("T", " ") for when in each.times[[0, -1]])
-            facts = {"column": column, "rows": len(each.times), "missing": len(each.times) - len(known), "from": first, "to": last,
-                     "lowest": float(known.min()), "mean": float(known.mean()), "highest": float(known.max())}  # fmt: skip
+            facts = {"column": column, "rows": len(each.times), "missing": len(each.times) - len(known), "from": first,
+                     "to": last, "lowest": float(known.min()), "mean": float(known.mean()),
+                     "highest": float(known.max())}  # fmt: skip
             rows.append({"series": each.name, **facts} if each.name else facts)
     return rows
 

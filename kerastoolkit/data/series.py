@@ -97,7 +97,9 @@ def weather(data: str, window: int = 72, horizon: int = 24, columns: tuple[str, 
     path = packaged(*SAMPLES[name]) if name in SAMPLES else name
     reading = Reading(tuple(columns), time, time_format, "", gaps, unsorted, duplicates, text)
     table = _read(path, reading)
-    targets = tuple(target) or (next((name for name in table.columns if name.lower().startswith(("temp", "t ("))), table.columns[0]),)
+    targets = tuple(target) or (
+        next((name for name in table.columns if name.lower().startswith(("temp", "t ("))), table.columns[0]),
+    )
     season = DAY // table.step if table.step < DAY else {DAY: 365, 7 * DAY: 52}.get(table.step, 12)
     return _data(name, path, table, reading, targets, window, horizon, transform,
                  max(1, season), calendar=calendar, validation=validation, test=test)  # fmt: skip

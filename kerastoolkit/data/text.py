@@ -81,7 +81,8 @@ def random_window(*, characters: int) -> Callable[..., dict[str, Any]]:
         spare = tf.strings.length(raw["prompt"], unit="UTF8_CHAR") - characters + 1
         # 31 bits of a well mixed seed: as good as any random number.
         first = tf.math.floormod(tf.bitwise.bitwise_and(seeds[:, 0], 0x7FFFFFFF), tf.maximum(spare, 1))
-        return {**raw, "prompt": tf.strings.substr(raw["prompt"], first, tf.fill(tf.shape(first), characters), unit="UTF8_CHAR")}
+        lengths = tf.fill(tf.shape(first), characters)
+        return {**raw, "prompt": tf.strings.substr(raw["prompt"], first, lengths, unit="UTF8_CHAR")}
 
     return augment
 
@@ -116,7 +117,9 @@ def read_text(path: Path) -> str:
 
 def _data(name: str, parts: list[str], window: int) -> Data:
     if len(parts[0]) < 2 * window + 1:
-        raise InputError(f"{name}: a window of {window} needs at least {2 * window + 1} characters to train on, got {len(parts[0])}")
+        raise InputError(
+            f"{name}: a window of {window} needs at least {2 * window + 1} characters to train on, got {len(parts[0])}"
+        )
     characters = "".join(sorted(set(parts[0])))
     about = {"characters": characters, "window": window, "sizes": [len(part) for part in parts]}
     starts = np.arange(0, len(parts[0]) - 2 * window, window)

@@ -106,60 +106,67 @@ def _back_project(d, kernel, x):
     return tf.reshape(tf.matmul(tf.reshape(d, (-1, kernel.shape[1])), kernel, transpose_b=True), tf.shape(x))
 
 
-def _over_time(step, steps, carried, widths, *, backwards=False):
-    """Loops ``step(t, carried) -> (carried, rows)`` over time; returns (carried, each row's (time, batch, width))."""
+def _over_time(step, steps, carried, width, *, backwards=False):
+    """Loops ``step(t, carried) -> (carried, row)`` over time; returns (carried, the rows (time, batch, width)).
+
+    A step of a small network takes as long as TensorFlow takes to start its operations, so there are few in each loop below: what
+    does not depend on the step before is computed outside, for all times at once, and each step keeps one row.
+    """
     import tensorflow as tf
 
-    arrays = [tf.TensorArray(tf.float32, steps, element_shape=(None, width)) for width in widths]
     number = len(carried)
 
     def body(count, *state):
         t = steps - 1 - count if backwards else count
-        new, rows = step(t, state[:number])
-        return count + 1, *new, *(array.write(t, row) for array, row in zip(state[number:], rows, strict=True))
+        new, row = step(t, state[:number])
+        return count + 1, *new, state[number].write(t, row)
 
-    _, *state = tf.while_loop(
-        lambda count, *_: count < steps, body, (tf.constant(0), *carried, *arrays), maximum_iterations=steps
-    )
-    return state[:number], [array.stack() for array in state[number:]]
+    rows = tf.TensorArray(tf.float32, steps, element_shape=(None, width))
+    _, *state = tf.while_loop(lambda count, *_: count < steps, body, (tf.constant(0), *carried, rows), maximum_iterations=steps)
+    return state[:number], state[number].stack()
 
 
 def _lstm(x, kernel, recurrent_kernel, bias, first_h, first_c):
-    """x (time, batch, inputs) -> outputs (time, batch, units), last h, last c; gates in Keras' order: i, f, c, o."""
+    """x (time, batch, inputs) -> outputs (time, batch, units), last h, last c; gates in Keras' order: i, f, g, o."""
     import tensorflow as tf
 
     units = recurrent_kernel.shape[0]
 
     @tf.custom_gradient
     def run(x, kernel, recurrent_kernel, bias, first_h, first_c):
-        projected, steps = _project(x, kernel, bias), tf.shape(x)[0]
+        steps = tf.shape(x)[0]
+        # sigmoid(z) = tanh(z / 2) / 2 + 1 / 2, so that one tanh does for all gates; XLA's is also the faster of the two.
+        half = tf.concat([tf.fill((2 * units,), 0.5), tf.ones(units), tf.fill((units,), 0.5)], 0)
+        projected, recurrent = _project(x, kernel * half, bias * half), recurrent_kernel * half
 
         def forward(t, state):
             h, c = state
-            i, f, g, o = tf.split(projected[t] + tf.matmul(h, recurrent_kernel), 4, axis=1)
-            i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
+            gates = tf.tanh(projected[t] + tf.matmul(h, recurrent)) * half + (1.0 - half)
+            i, f, g, o = tf.split(gates, 4, axis=1)
             c = f * c + i * g
-            h = o * tf.tanh(c)
-            return (h, c), (h, c, tf.concat([i, f, g, o], axis=1))
+            return (o * tf.tanh(c), c), tf.concat([gates, c], 1)
 
-        (last_h, last_c), (h, c, gates) = _over_time(forward, steps, (first_h, first_c), (units, units, 4 * units))
+        (last_h, last_c), rows = _over_time(forward, steps, (first_h, first_c), 5 * units)
+        i, f, g, o, c = tf.split(rows, 5, axis=2)
+        tanh_c = tf.tanh(c)
+        h = o * tanh_c
 
         def gradient(d_outputs, d_last_h, d_last_c):
-            c_before, h_before = _before(first_c, c), _before(first_h, h)
+            to_c = o * (1.0 - tanh_c * tanh_c)
+            to_z = tf.concat(
+                [g * i * (1.0 - i), _before(first_c, c) * f * (1.0 - f), i * (1.0 - g * g), tanh_c * o * (1.0 - o)], axis=2
+            )
             transposed = tf.transpose(recurrent_kernel)  # once: a product that transposes is slower, and there is one a step
 
             def backward(t, state):
                 dh, dc = state
-                i, f, g, o = tf.split(gates[t], 4, axis=1)
-                tanh_c = tf.tanh(c[t])
                 dh = dh + d_outputs[t]
-                dc = dc + dh * o * (1 - tanh_c * tanh_c)
-                dz = [dc * g * i * (1 - i), dc * c_before[t] * f * (1 - f), dc * i * (1 - g * g), dh * tanh_c * o * (1 - o)]
-                dz = tf.concat(dz, axis=1)
-                return (tf.matmul(dz, transposed), dc * f), (dz,)
+                dc = dc + dh * to_c[t]
+                dz = tf.concat([dc, dc, dc, dh], 1) * to_z[t]
+                return (tf.matmul(dz, transposed), dc * f[t]), dz
 
-            (dh, dc), (dz,) = _over_time(backward, steps, (d_last_h, d_last_c), (4 * units,), backwards=True)
-            return (_back_project(dz, kernel, x), _outer(x, dz), _outer(h_before, dz), _total(dz), dh, dc)
+            (dh, dc), dz = _over_time(backward, steps, (d_last_h, d_last_c), 4 * units, backwards=True)
+            return _back_project(dz, kernel, x), _outer(x, dz), _outer(_before(first_h, h), dz), _total(dz), dh, dc
 
         return (h, last_h, last_c), gradient
 
@@ -175,38 +182,38 @@ def _gru(x, kernel, recurrent_kernel, bias, first_h):
     @tf.custom_gradient
     def run(x, kernel, recurrent_kernel, bias, first_h):
         projected, steps = _project(x, kernel, bias[0]), tf.shape(x)[0]
+        gates_x, candidate_x = projected[:, :, : 2 * units], projected[:, :, 2 * units :]
 
         def forward(t, state):
             (h,) = state
-            from_x, from_h = projected[t], tf.matmul(h, recurrent_kernel) + bias[1]
-            gates = tf.sigmoid(from_x[:, : 2 * units] + from_h[:, : 2 * units])
+            gates_h, inner = tf.split(tf.matmul(h, recurrent_kernel) + bias[1], [2 * units, units], axis=1)
+            gates = tf.sigmoid(gates_x[t] + gates_h)
             z, r = tf.split(gates, 2, axis=1)
-            inner = from_h[:, 2 * units :]
-            candidate = tf.tanh(from_x[:, 2 * units :] + r * inner)
+            candidate = tf.tanh(candidate_x[t] + r * inner)
             h = candidate + z * (h - candidate)
-            return (h,), (h, gates, candidate, inner)
+            return (h,), tf.concat([gates, inner, candidate, h], 1)
 
-        (last_h,), (h, gates, candidates, inners) = _over_time(forward, steps, (first_h,), (units, 2 * units, units, units))
+        (last_h,), rows = _over_time(forward, steps, (first_h,), 5 * units)
+        z, r, inner, candidate, h = tf.split(rows, 5, axis=2)
 
         def gradient(d_outputs, d_last_h):
             h_before = _before(first_h, h)
+            # All that the three gates' inputs get is the gradient of h times what is known beforehand.
+            to_z = (h_before - candidate) * z * (1.0 - z)
+            to_candidate = (1.0 - z) * (1.0 - candidate * candidate)
+            to_r = to_candidate * inner * r * (1.0 - r)
+            to_h = tf.concat([to_z, to_r, to_candidate * r], axis=2)
             transposed = tf.transpose(recurrent_kernel)
 
             def backward(t, state):
-                (dh,) = state
-                z, r = tf.split(gates[t], 2, axis=1)
-                candidate = candidates[t]
-                dh = dh + d_outputs[t]
-                d_candidate = dh * (1 - z) * (1 - candidate * candidate)
-                dz = dh * (h_before[t] - candidate) * z * (1 - z)
-                dr = d_candidate * inners[t] * r * (1 - r)
-                d_from_h = tf.concat([dz, dr, d_candidate * r], axis=1)
-                d_from_x = tf.concat([dz, dr, d_candidate], axis=1)
-                return (dh * z + tf.matmul(d_from_h, transposed),), (d_from_x, d_from_h)
+                dh = state[0] + d_outputs[t]
+                return (dh * z[t] + tf.matmul(tf.concat([dh, dh, dh], 1) * to_h[t], transposed),), dh
 
-            (dh,), (dx, d_from_h) = _over_time(backward, steps, (d_last_h,), (3 * units, 3 * units), backwards=True)
-            d_bias = tf.stack([_total(dx), _total(d_from_h)])
-            return _back_project(dx, kernel, x), _outer(x, dx), _outer(h_before, d_from_h), d_bias, dh
+            (dh,), each_dh = _over_time(backward, steps, (d_last_h,), units, backwards=True)
+            tripled = tf.concat([each_dh, each_dh, each_dh], 2)
+            d_from_x, d_from_h = tripled * tf.concat([to_z, to_r, to_candidate], axis=2), tripled * to_h
+            d_bias = tf.stack([_total(d_from_x), _total(d_from_h)])
+            return _back_project(d_from_x, kernel, x), _outer(x, d_from_x), _outer(h_before, d_from_h), d_bias, dh
 
         return (h, last_h), gradient
 
@@ -225,18 +232,18 @@ def _simple_rnn(x, kernel, recurrent_kernel, bias, first_h):
 
         def forward(t, state):
             h = tf.tanh(projected[t] + tf.matmul(state[0], recurrent_kernel))
-            return (h,), (h,)
+            return (h,), h
 
-        (last_h,), (h,) = _over_time(forward, steps, (first_h,), (units,))
+        (last_h,), h = _over_time(forward, steps, (first_h,), units)
 
         def gradient(d_outputs, d_last_h):
-            transposed = tf.transpose(recurrent_kernel)
+            slope, transposed = 1.0 - h * h, tf.transpose(recurrent_kernel)
 
             def backward(t, state):
-                dz = (state[0] + d_outputs[t]) * (1 - h[t] * h[t])
-                return (tf.matmul(dz, transposed),), (dz,)
+                dz = (state[0] + d_outputs[t]) * slope[t]
+                return (tf.matmul(dz, transposed),), dz
 
-            (dh,), (dz,) = _over_time(backward, steps, (d_last_h,), (units,), backwards=True)
+            (dh,), dz = _over_time(backward, steps, (d_last_h,), units, backwards=True)
             return _back_project(dz, kernel, x), _outer(x, dz), _outer(_before(first_h, h), dz), _total(dz), dh
 
         return (h, last_h), gradient

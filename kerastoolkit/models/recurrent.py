@@ -49,7 +49,9 @@ def recurrent_forecaster(
     Raises:
         ValueError: an argument is not one of the above.
     """
-    _check(cell=cell, units=units, depth=depth, dropout=dropout, window=window, features=features, horizon=horizon, targets=targets)
+    _check(
+        cell=cell, units=units, depth=depth, dropout=dropout, window=window, features=features, horizon=horizon, targets=targets
+    )
     if list(quantiles) != sorted(set(quantiles)) or not all(0 < level < 1 for level in quantiles):
         raise ValueError(f"quantiles must be ascending levels between 0 and 1, got {tuple(quantiles)!r}")
     inputs = x = keras.Input((window, features), name="features")
@@ -74,8 +76,8 @@ def recurrent_language_model(
     dropout: float = 0.0,
     reset_after: bool = True,
 ) -> keras.Model:
-    """Recurrent language model: Mikolov et al. 2010, https://www.isca-archive.org/interspeech_2010/mikolov10_interspeech.html, with
-    the cells of ``recurrent_forecaster`` and, between the layers, the dropout of Zaremba et al. 2014, section 3.1,
+    """Recurrent language model: Mikolov et al. 2010, https://www.isca-archive.org/interspeech_2010/mikolov10_interspeech.html,
+    with the cells of ``recurrent_forecaster`` and, between the layers, the dropout of Zaremba et al. 2014, section 3.1,
     https://arxiv.org/abs/1409.2329.
 
     Each position's logits follow from the tokens up to that position alone, and the state begins at zero.

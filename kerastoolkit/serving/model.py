@@ -20,8 +20,8 @@ DECODED = "decoded"
 def serving_model(*, preprocess: keras.Model, network: keras.Model, task: Any) -> keras.Model:
     """Composes decode, preprocess, network and answer.
 
-    Input   by name, what ``task.decode`` takes (encoded bytes), or what ``preprocess`` takes where nothing is ever encoded; and the
-            task's settings, which only ``answer`` takes
+    Input   by name, what ``task.decode`` takes (encoded bytes), or what ``preprocess`` takes where nothing is ever encoded; and
+            the task's settings, which only ``answer`` takes
     Output  the task's answers, a dict
 
     The part after decoding is a nested model named "decoded", for callers who hold decoded inputs.

@@ -86,7 +86,8 @@ def to_targets(values, last, transform: str, mean, scale):
 
     Args:
         values, last: float32 in the original unit; last (batch, targets) is the latest known row.
-        transform: "values": (value - mean) / scale; "differences": (value - last) / scale; "log_returns": log(value / last) / scale.
+        transform: "values": (value - mean) / scale; "differences": (value - last) / scale; "log_returns":
+            log(value / last) / scale.
         mean: (targets,), used by "values".
         scale: (horizon, targets).
     """

@@ -8,7 +8,6 @@ import io
 import math
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -171,7 +170,9 @@ def _times(path: str, cells: dict[str, list[str]], lines: list[int], reading: Re
         used = [lower[part] for part in PARTS if part in lower]
         numbers = {column: pd.to_numeric(pd.Series(cells[column]), errors="coerce") for column in used}
         parsed = pd.to_datetime(pd.DataFrame({column.lower(): numbers[column] for column in used}), errors="coerce")
-        _check_parsed(path, ", ".join(used), parsed, [" ".join(row) for row in zip(*(cells[c] for c in used), strict=True)], lines)
+        _check_parsed(
+            path, ", ".join(used), parsed, [" ".join(row) for row in zip(*(cells[c] for c in used), strict=True)], lines
+        )
         return set(used), _seconds(parsed)
     if name is None:
         usual = ", ".join(TIME_NAMES)
@@ -268,7 +269,9 @@ def _series(label: str, name: str, times: np.ndarray, values: np.ndarray, lines:
     backwards = np.flatnonzero(np.diff(times) < 0)
     if len(backwards):
         if reading.unsorted == "refuse":
-            raise InputError(f"{label}, line {lines[backwards[0] + 1]}: comes before the time of the row above; unsorted=sort sorts")
+            raise InputError(
+                f"{label}, line {lines[backwards[0] + 1]}: comes before the time of the row above; unsorted=sort sorts"
+            )
         notes.append(f"{label}: the rows were sorted by time")
         order = np.argsort(times, kind="stable")
         times, values, lines = times[order], values[order], lines[order]

@@ -55,25 +55,23 @@ def step_model(network: keras.Model) -> keras.Model:
     Output  a list: logits (batch, 1, vocabulary) float32, and the new states in the same order
 
     Args:
-        network: tokens (batch, length) -> logits, a functional model of recurrent layers in one direction and of layers that
-            treat each position alone.
+        network: tokens (batch, length) -> logits, a chain of recurrent layers in one direction and of layers that treat each
+            position alone.
     """
-    token = keras.Input((1,), dtype="int32", name="token")
+    token = x = keras.Input((1,), dtype="int32", name="token")
     states, new_states = [], []
-
-    def call(layer, inputs, **kwargs):
+    for layer in network.layers[1:]:  # the first is the input
         if not isinstance(layer, keras.layers.RNN):
-            return layer(inputs, **kwargs)
+            x = layer(x)
+            continue
         sizes = layer.cell.state_size
-        own = [keras.Input((size,), name=f"state_{len(states) + i}")
-               for i, size in enumerate(sizes if isinstance(sizes, (list, tuple)) else [sizes])]  # fmt: skip
-        states.extend(own)
-        output, after = layer.cell(ops.squeeze(inputs, 1), own)
-        new_states.extend(after if isinstance(after, (list, tuple)) else [after])
-        return ops.expand_dims(output, 1)
-
-    copy = keras.models.clone_model(network, input_tensors=token, clone_function=lambda layer: layer, call_function=call)
-    return keras.Model([token, *states], [copy.output, *new_states], name="step")
+        sizes = sizes if isinstance(sizes, (list, tuple)) else [sizes]
+        own = [keras.Input((size,), name=f"state_{len(states) + i}") for i, size in enumerate(sizes)]
+        output, after = layer.cell(ops.squeeze(x, 1), own)
+        x = ops.expand_dims(output, 1)
+        states += own
+        new_states += after if isinstance(after, (list, tuple)) else [after]
+    return keras.Model([token, *states], [x, *new_states], name="step")
 
 
 @keras.saving.register_keras_serializable(package="kerastoolkit")
@@ -186,7 +184,9 @@ class Write(keras.layers.Layer):
 def _checks(inputs):
     most = f"length must be 0 .. {MOST_CHARACTERS:,} characters, got"
     return [
-        tf.debugging.Assert(tf.reduce_all(inputs["temperature"] >= 0), ["temperature must be 0 or more, got", inputs["temperature"]]),
+        tf.debugging.Assert(
+            tf.reduce_all(inputs["temperature"] >= 0), ["temperature must be 0 or more, got", inputs["temperature"]]
+        ),
         tf.debugging.Assert(tf.reduce_all(inputs["top_k"] >= 0), ["top_k must be 0 or more, got", inputs["top_k"]]),
         tf.debugging.Assert(
             tf.reduce_all((inputs["length"] >= 0) & (inputs["length"] <= MOST_CHARACTERS)), [most, inputs["length"]]

@@ -22,7 +22,19 @@ TRAINING_WINDOWS = 20_000  # of which, spread evenly, the linear autoregression 
 
 def forecasts(series: Data, *, loss: str = "absolute", quantiles: tuple[float, ...] = ()) -> Task:
     """``forecasting`` as a data set of ``data.series`` needs it."""
-    names = ("columns", "targets", "window", "horizon", "transform", "places", "mean", "scale", "step", "business_days", "reading")
+    names = (
+        "columns",
+        "targets",
+        "window",
+        "horizon",
+        "transform",
+        "places",
+        "mean",
+        "scale",
+        "step",
+        "business_days",
+        "reading",
+    )
     return forecasting(**{name: series.about[name] for name in names}, loss=loss, quantiles=quantiles)
 
 
@@ -33,8 +45,8 @@ def forecasting(columns: list[str], targets: list[str], window: int, horizon: in
     """The next ``horizon`` values of each target.
 
     The network gives (batch, horizon, targets), with quantiles (batch, horizon, targets, quantiles), of what ``transform`` makes
-    of the targets. Answers: forecast (batch, horizon, targets) float32 in the original unit, time (batch, horizon) int64 in seconds
-    since 1970, and quantiles where there are any.
+    of the targets. Answers: forecast (batch, horizon, targets) float32 in the original unit, time (batch, horizon) int64 in
+    seconds since 1970, and quantiles where there are any.
 
     Args:
         columns: of the raw window, in their order.
@@ -92,8 +104,8 @@ def forecasting(columns: list[str], targets: list[str], window: int, horizon: in
     def draw(raw: dict[str, Any], answers: dict[str, Any], name: str):
         past = raw["time"] - step * np.arange(window - 1, -1, -1)
         band = answers["quantiles"][..., [0, -1]] if len(quantiles) > 1 else None
-        return charts.forecast(_dates(past), raw["window"][:, places], _dates(answers["time"]), answers["forecast"], targets, name,
-                               band=band)  # fmt: skip
+        forecast, times = answers["forecast"], _dates(answers["time"])
+        return charts.forecast(_dates(past), raw["window"][:, places], times, forecast, targets, name, band=band)
 
     def probe(serving: keras.Model) -> dict[str, Any]:
         # About the size of the training data: an export is compared with the run in the original unit.
@@ -103,7 +115,8 @@ def forecasting(columns: list[str], targets: list[str], window: int, horizon: in
 
     return Task(
         name="forecasting", encode=encode, loss=training_loss, metrics={}, answer=answer,
-        score=lambda batches, data: _score(batches, data, list(quantiles)), read=read, tell=tell, draw=draw, probe=probe)  # fmt: skip
+        score=lambda batches, data: _score(batches, data, list(quantiles)), read=read, tell=tell, draw=draw,
+        probe=probe)  # fmt: skip
 
 
 def _by_name(names: list[str], values: np.ndarray) -> dict[str, float]:

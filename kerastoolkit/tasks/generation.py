@@ -71,8 +71,9 @@ def character_generation(characters: str) -> Task:
         return charts.page(_string(raw["prompt"]), answers["text"].decode())
 
     return Task(
-        name="character generation", encode=encode, loss=loss, metrics={"bits_per_character": lambda t, o: loss(t, o) / math.log(2)},
-        answer=answer, score=lambda batches, data: _score(batches, data, characters), read=read, tell=tell, draw=draw,
+        name="character generation", encode=encode, loss=loss,
+        metrics={"bits_per_character": lambda tokens, logits: loss(tokens, logits) / math.log(2)}, answer=answer,
+        score=lambda batches, data: _score(batches, data, characters), read=read, tell=tell, draw=draw,
         probe=lambda serving: _probe(characters), settings=SETTINGS)  # fmt: skip
 
 
@@ -94,10 +95,13 @@ def _score(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], data: Data,
         raise InputError(f"{data.name}: a text of at least 2 characters is needed to score")
     shares = counted[counted > 0] / counted.sum()
     entropy = float(-(shares * np.log(shares)).sum())
-    figures = {"nats_per_character": nats / counts, "bits_per_character": nats / counts / math.log(2), "characters": float(counts),
-               "unknown_characters": float(counted[-1])}  # fmt: skip
+    figures = {"nats_per_character": nats / counts, "bits_per_character": nats / counts / math.log(2),
+               "characters": float(counts), "unknown_characters": float(counted[-1])}  # fmt: skip
     baselines = {
-        "frequency of each character, known beforehand": {"nats_per_character": entropy, "bits_per_character": entropy / math.log(2)}
+        "frequency of each character, known beforehand": {
+            "nats_per_character": entropy,
+            "bits_per_character": entropy / math.log(2),
+        }
     }
     rows = [{"after": prompt[-60:], "it writes": text} for prompt, text in examples]
     pictures = {f"writing_{number}": charts.page(prompt[-300:], text) for number, (prompt, text) in enumerate(examples, start=1)}

@@ -10,7 +10,10 @@ from kerastoolkit.experiment import InputError, rebuild
 
 def csv(path, values, *, start="2020-01-01", hours=24, header="date,temperature,wind"):
     times = np.datetime64(start, "s") + np.arange(len(values)) * np.timedelta64(hours, "h")
-    lines = [header, *(f"{str(when).replace('T', ' ')},{','.join(map(str, row))}" for when, row in zip(times, values, strict=True))]
+    lines = [
+        header,
+        *(f"{str(when).replace('T', ' ')},{','.join(map(str, row))}" for when, row in zip(times, values, strict=True)),
+    ]
     path.write_text("\n".join(lines) + "\n")
     return str(path)
 
@@ -105,7 +108,7 @@ def prices(path, tickers, rows=120):
         for _ in range(rows):
             day = np.busday_offset(day, 1, roll="forward")
             price = generator.uniform(50, 60)
-            lines.append(f"{ticker},{day},{price},{price + 1},{price - 1},{price},{price / 2},{generator.integers(1000)+1}")
+            lines.append(f"{ticker},{day},{price},{price + 1},{price - 1},{price},{price / 2},{generator.integers(1000) + 1}")
     path.write_text("\n".join(lines) + "\n")
     return str(path)
 
