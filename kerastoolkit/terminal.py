@@ -63,7 +63,8 @@ def _cell(value: Any) -> str:
         return ", ".join(map(_cell, value))
     if isinstance(value, float):
         return f"{value:.6g}"
-    return "" if value is None else str(value)
+    # Lines of text as verses are quoted, for a cell has one line.
+    return "" if value is None else str(value).replace("\n", " / ")
 
 
 def start_tensorflow() -> None:

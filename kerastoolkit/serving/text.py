@@ -145,7 +145,10 @@ class Write(keras.layers.Layer):
         batch, longest = tf.shape(logits)[0], tf.reduce_max(length)
         vocabulary = len(self.characters)
         # One number for each character to come, by the example's own seed, so that the rest of the batch changes nothing.
-        chances = tf.map_fn(lambda one: tf.random.stateless_uniform((longest,), tf.stack([one, 0])), seed, tf.float32)
+        def draw(one):
+            return tf.random.stateless_uniform((longest,), tf.stack([one, 0]))
+
+        chances = tf.map_fn(draw, seed, fn_output_signature=tf.float32)
         chances = tf.transpose(chances)
         greedy = temperature[:, None] == 0
         temperature = tf.where(greedy, 1.0, temperature[:, None])
