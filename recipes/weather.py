@@ -25,8 +25,8 @@ def weather_rnn(
 
 
 def weather_lstm(
-    *, units: int = 64, depth: int = 1, dropout: float = 0.1, window: int = 72, horizon: int = 24,
-    quantiles: tuple[float, ...] = (), epochs: int = 15, batch_size: int = 64, learning_rate: float = 0.003, data: str = "sample",
+    *, units: int = 64, depth: int = 1, dropout: float = 0.3, window: int = 72, horizon: int = 24,
+    quantiles: tuple[float, ...] = (), epochs: int = 6, batch_size: int = 64, learning_rate: float = 0.001, data: str = "sample",
     columns: tuple[str, ...] = (), target: tuple[str, ...] = (), transform: str = "differences", time: str = "",
     time_format: str = "", gaps: str = "refuse", unsorted: str = "refuse", duplicates: str = "refuse", text: str = "drop",
 ) -> Experiment:  # fmt: skip
@@ -35,8 +35,8 @@ def weather_lstm(
 
 
 def weather_gru(
-    *, units: int = 64, depth: int = 1, dropout: float = 0.1, window: int = 72, horizon: int = 24,
-    quantiles: tuple[float, ...] = (), epochs: int = 15, batch_size: int = 64, learning_rate: float = 0.003, data: str = "sample",
+    *, units: int = 64, depth: int = 1, dropout: float = 0.3, window: int = 72, horizon: int = 24,
+    quantiles: tuple[float, ...] = (), epochs: int = 6, batch_size: int = 64, learning_rate: float = 0.001, data: str = "sample",
     columns: tuple[str, ...] = (), target: tuple[str, ...] = (), transform: str = "differences", time: str = "",
     time_format: str = "", gaps: str = "refuse", unsorted: str = "refuse", duplicates: str = "refuse", text: str = "drop",
 ) -> Experiment:  # fmt: skip

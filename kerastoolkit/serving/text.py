@@ -67,6 +67,7 @@ def step_model(network: keras.Model) -> keras.Model:
         sizes = layer.cell.state_size
         sizes = sizes if isinstance(sizes, (list, tuple)) else [sizes]
         own = [keras.Input((size,), name=f"state_{len(states) + i}") for i, size in enumerate(sizes)]
+        layer.cell.name = f"{layer.name}_cell"  # Keras calls all cells of a kind alike, and a model's names must differ
         output, after = layer.cell(ops.squeeze(x, 1), own)
         x = ops.expand_dims(output, 1)
         states += own
