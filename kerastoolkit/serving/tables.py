@@ -23,7 +23,7 @@ TIME_FORMATS = tuple(
     day + time
     for day in ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y",
                 "%b %d %Y", "%d %b %Y", "%b %d, %Y")
-    for time in ("", " %H:%M:%S", " %H:%M", "T%H:%M:%S", "T%H:%M:%SZ")
+    for time in ("", " %H:%M:%S", " %H:%M", "T%H:%M:%S", "T%H:%M", "T%H:%M:%SZ", "T%H:%MZ")
 )  # fmt: skip
 DAY = 86_400
 

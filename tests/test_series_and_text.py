@@ -1,0 +1,62 @@
+"""Series and text all the way: trained, scored, exported, and asked through the export, with settings."""
+
+import numpy as np
+import pytest
+
+from kerastoolkit import catalog, train
+from kerastoolkit.evaluate import evaluate
+from kerastoolkit.experiment import InputError
+from kerastoolkit.export import export
+from kerastoolkit.predict import predict
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory):
+    """A run that has learned a text which repeats itself."""
+    folder = tmp_path_factory.mktemp("writer")
+    (folder / "t.txt").write_text("abcdefg\n" * 500)
+    recipe = catalog.find_recipe("shakespeare-gru")
+    settings = {"data": str(folder / "t.txt"), "units": 24, "embedding": 8, "window": 16, "epochs": 8, "learning_rate": 0.02,
+                "dropout": 0.0}  # fmt: skip
+    return train.train(recipe, settings, out=str(folder / "run"))
+
+
+def test_a_text_that_repeats_itself_is_learned_and_gone_on_with(writer):
+    record, report = evaluate(str(writer))
+    assert record["figures"]["nats_per_character"] < 0.05
+    assert next(iter(report.baselines.values()))["nats_per_character"] == pytest.approx(np.log(8), rel=1e-3)
+    saved = str(export(str(writer)))
+    for target in (str(writer), saved):
+        (row,) = predict(target, ["abc"], settings={"length": "10", "temperature": "0"})
+        assert row["text"] == "defg\nabcde"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"warmth": "1"}, r"has no setting warmth \(it has: temperature, top_k, length, seed\)"),
+        ({"length": "1.5"}, "length must be a whole number, got 1.5"),
+        ({"temperature": "hot"}, "temperature must be a number, got hot"),
+    ],
+)
+def test_a_setting_that_the_answer_does_not_have_is_refused(writer, settings, message):
+    with pytest.raises(InputError, match=message):
+        predict(str(writer), ["abc"], settings=settings)
+
+
+def test_a_csv_file_of_ones_own_goes_all_the_way(tmp_path):
+    hours = np.datetime64("2020-01-01T00") + np.arange(600)
+    values = 10 + 5 * np.sin(np.arange(600) * 2 * np.pi / 24)
+    path = tmp_path / "mine.csv"
+    path.write_text("time,temp,sky\n" + "".join(f"{h}:00,{v:.4f},x\n" for h, v in zip(hours, values, strict=True)))
+    recipe = catalog.find_recipe("weather-gru")
+    settings = {"data": str(path), "window": 12, "horizon": 6, "units": 16, "epochs": 20, "learning_rate": 0.01, "dropout": 0.0}
+    run = train.train(recipe, settings, out=str(tmp_path / "run"))
+    record, report = evaluate(str(run))
+    assert record["figures"]["mae"] < 0.3 * report.baselines["persistence"]["mae"]
+    assert {path.name for path in (run / "plots").iterdir()} >= {"curves.png", "forecast.png", "error_by_step.png"}
+    rows = predict(str(export(str(run))), [str(path)], out=str(tmp_path / "answers"))
+    assert [row["time"] for row in rows] == [str(hours[-1] + h).replace("T", " ") + ":00" for h in range(1, 7)]
+    truth = 10 + 5 * np.sin((599 + np.arange(1, 7)) * 2 * np.pi / 24)
+    np.testing.assert_allclose([row["temp"] for row in rows], truth, atol=1.5)
+    assert (tmp_path / "answers" / "001-mine.png").is_file()
