@@ -331,13 +331,13 @@ def test_json_is_the_only_thing_on_standard_output_whatever_a_verb_prints(run, e
 def test_predict_hands_inputs_over_and_shows_a_row_for_each(run, verb):
     calls = []
 
-    def predict(target, inputs, *, out):
-        calls.append((target, inputs, out))
+    def predict(target, inputs, *, out, settings):
+        calls.append((target, inputs, out, settings))
         return [{"input": name, "label": "7", "probabilities": {"7": 1.0}} for name in inputs]
 
     verb("predict", predict=predict)
-    _, table, _ = run("predict", "last", "a.png", "b.png", "--out", "answers")
-    assert calls == [("last", ["a.png", "b.png"], "answers")]
+    _, table, _ = run("predict", "last", "a.png", "b.png", "--out", "answers", "--set", "length=3")
+    assert calls == [("last", ["a.png", "b.png"], "answers", {"length": "3"})]
     assert table.split() == ["input", "label", "a.png", "7", "b.png", "7"]
     _, output, _ = run("predict", "last", "a.png", "--json")
     assert json.loads(output) == {
@@ -361,10 +361,9 @@ def test_data_prepare_and_inspect_call_the_data_sets_functions(run, verb, tmp_pa
     monkeypatch.chdir(tmp_path)
     figure = types.SimpleNamespace(savefig=lambda path: path.write_text("picture"))
     verb(
-        "data.images",
+        "data.named",
         prepare=lambda name, data_dir: f"{name} is in {data_dir}",
-        labelled_images=lambda name: f"data {name}",
-        inspect=lambda data, split: ([{"data": data, "split": split}], figure),
+        inspect=lambda name, split: ([{"data": f"data {name}", "split": split}], figure, ("a remark",)),
     )
     assert run("data", "prepare", "mnist", "--data-dir", "d")[1] == "mnist is in d\n"
     status, output, _ = run("data", "inspect", "mnist", "--split", "test")

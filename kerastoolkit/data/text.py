@@ -38,7 +38,7 @@ def sonnets(*, window: int = 128) -> Data:
     Args:
         window: characters that are predicted in one training example.
     """
-    return _split("sonnets", Path(__file__).parent / "samples" / "sonnets.txt", window, 0.1, 0.1)
+    return _split("sonnets", Path(__file__).parent / "sonnets.txt", window, 0.1, 0.1)
 
 
 KNOWN = {"tiny_shakespeare": tiny_shakespeare, "sonnets": sonnets, "sample": sonnets}
