@@ -12,21 +12,27 @@ import sys
 import keras, numpy as np
 from kerastoolkit import models
 assert "tensorflow" not in sys.modules, "the builders must not need TensorFlow"
-images = np.random.default_rng(0).normal(size=(4, 75, 75, 3)).astype("float32")
-labels = np.arange(4) % 3
-builders = [
-    lambda shape: models.cnn(classes=3, input_shape=shape, filters=(4, 8), dense=(8,), batch_norm=True),
-    lambda shape: models.vgg11(classes=3, input_shape=shape, batch_norm=True, head="cifar"),
-    lambda shape: models.resnet_cifar(depth=8, classes=3, input_shape=shape),
-    lambda shape: models.resnet18(classes=3, input_shape=shape),
-    lambda shape: models.googlenet_cifar(classes=3, input_shape=shape),
+shape, random = (32, 32, 3), np.random.default_rng(0)
+images, labels = random.normal(size=(4, *shape)).astype("float32"), np.arange(4) % 3
+windows, steps = random.normal(size=(4, 6, 2)).astype("float32"), random.normal(size=(4, 3, 1)).astype("float32")
+tokens = random.integers(0, 5, (4, 8))
+crossentropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+cells = ("simple_rnn", "lstm", "gru")
+families = [
+    (models.cnn(classes=3, input_shape=shape, filters=(4, 8), dense=(8,), batch_norm=True), images, labels, crossentropy),
+    (models.vgg11(classes=3, input_shape=shape, batch_norm=True, head="cifar"), images, labels, crossentropy),
+    (models.resnet_cifar(depth=8, classes=3, input_shape=shape), images, labels, crossentropy),
+    (models.resnet18(classes=3, input_shape=shape), images, labels, crossentropy),
+    (models.googlenet_cifar(classes=3, input_shape=shape), images, labels, crossentropy),
+    *((models.recurrent_forecaster(cell=cell, window=6, features=2, horizon=3, units=4, depth=2, bidirectional=True),
+       windows, steps, "mae") for cell in cells),
+    *((models.recurrent_language_model(cell=cell, vocabulary=5, units=4, embedding=3), tokens, tokens, crossentropy)
+      for cell in cells),
 ]
-for build in builders:
-    side = 32
-    network = build((side, side, 3))
+for network, x, y, loss in families:
     before = [np.asarray(keras.ops.convert_to_numpy(v)).copy() for v in network.trainable_variables]
-    network.compile(keras.optimizers.SGD(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    loss = float(network.train_on_batch(images[:, :side, :side], labels))
+    network.compile(keras.optimizers.SGD(0.01), loss)
+    loss = float(network.train_on_batch(x, y))
     changed = [not np.array_equal(a, keras.ops.convert_to_numpy(v)) for a, v in zip(before, network.trainable_variables)]
     assert np.isfinite(loss) and sum(changed) > len(changed) / 2, (network.name, loss, sum(changed), len(changed))
 print("trained", keras.config.backend())
