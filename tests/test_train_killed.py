@@ -7,26 +7,27 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import date
 from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file
 
-RECIPE = f"{Path(__file__).parent / 'recipes_for_tests' / 'killable.py'}:killable"
-COMMAND = [sys.executable, "-m", "kerastoolkit", "train", RECIPE, "--out", "run", "--checkpoint-seconds", "0"]
+RECIPES = Path(__file__).parent / "recipes_for_tests" / "killable.py"
 ROOT = str(Path(__file__).parent.parent)
 
 
-def start(folder, *arguments):
+def start(folder, recipe="killable"):
+    command = [sys.executable, "-m", "kerastoolkit", "train", f"{RECIPES}:{recipe}", "--out", "run", "--checkpoint-seconds", "0"]
     environment = {**os.environ, "PYTHONPATH": ROOT, "CUDA_VISIBLE_DEVICES": ""}
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
     return subprocess.Popen(
-        [*COMMAND, *arguments], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
-def finish(folder, *arguments):
-    process = start(folder, *arguments)
+def finish(folder, recipe="killable"):
+    process = start(folder, recipe)
     out, err = process.communicate(timeout=600)
     return process.returncode, out, err
 
@@ -56,16 +57,16 @@ def undisturbed(tmp_path_factory):
     return bits(folder), time.monotonic() - began
 
 
-def killed_run(folder, kills):
+def killed_run(folder, kills, recipe="killable"):
     """Runs the command, killing it as each of ``kills`` says: ("flush", n) inside the n-th flush, ("after", seconds)."""
     happened = 0
     for kind, when in kills:
         if kind == "flush":
             (folder / "kill-at").write_text(str(when))
-            process = start(folder)
+            process = start(folder, recipe)
             process.wait(timeout=600)
         else:
-            process = start(folder)
+            process = start(folder, recipe)
             try:
                 process.wait(timeout=when)
             except subprocess.TimeoutExpired:
@@ -76,7 +77,7 @@ def killed_run(folder, kills):
         happened += process.returncode == -signal.SIGKILL
         if process.returncode == 0:
             break
-    code, _, err = finish(folder)
+    code, _, err = finish(folder, recipe)
     assert code == 0, err
     return happened
 
@@ -85,6 +86,18 @@ def test_three_kills_change_no_bit(tmp_path, undisturbed):
     # Flushes come four to a checkpoint and two to another file: these fall in the middle of writing one, at different places.
     assert killed_run(tmp_path, [("flush", 9), ("flush", 14), ("flush", 7)]) == 3
     assert bits(tmp_path) == undisturbed[0]
+
+
+def test_kills_change_no_bit_of_a_recurrent_network(tmp_path):
+    found = []
+    for name, kills in (("undisturbed", []), ("killed", [("flush", 9), ("flush", 14)])):
+        folder = tmp_path / name
+        folder.mkdir()
+        rows = (f"{date.fromordinal(737_000 + n)},{n * n % 31}\n" for n in range(300))
+        (folder / "series.csv").write_text("date,level\n" + "".join(rows))
+        assert killed_run(folder, kills, "killable_series") == len(kills)
+        found.append(bits(folder))
+    assert found[0] == found[1]
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from kerastoolkit.models import cnn
 from kerastoolkit.optimizers import OneCycle, sgd
 from kerastoolkit.pipeline import steps_per_epoch
 from kerastoolkit.tasks.classification import classification
+from recipes.weather import weather_lstm
 
 
 def killable(*, epochs: int = 3, learning_rate: float = 0.05, callback: str = "", data: str = "digits") -> Experiment:
@@ -37,6 +38,12 @@ def killable(*, epochs: int = 3, learning_rate: float = 0.05, callback: str = ""
         task=classification(images.about["classes"]),
         optimizer=sgd(network, schedule, weight_decay=5e-4, nesterov=True, average=0.9),
         epochs=epochs, batch_size=64, callbacks=callbacks)  # fmt: skip
+
+
+def killable_series(*, data: str = "series.csv") -> Experiment:
+    """A small recurrent network, compiled by XLA and with dropout, on a series beside the working folder."""
+    _die_at_flush(Path("kill-at"))
+    return weather_lstm(data=data, window=8, horizon=4, units=8, dropout=0.3, epochs=4, batch_size=16)
 
 
 def _die_at_flush(path: Path) -> None:
