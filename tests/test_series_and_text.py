@@ -1,5 +1,9 @@
 """Series and text all the way: trained, scored, exported, and asked through the export, with settings."""
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -8,6 +12,26 @@ from kerastoolkit.evaluate import evaluate
 from kerastoolkit.experiment import InputError
 from kerastoolkit.export import export
 from kerastoolkit.predict import predict
+
+ELSEWHERE = """
+import json, sys
+import tensorflow as tf
+model = tf.saved_model.load(sys.argv[1])
+serve = model.signatures["serving_default"]
+takes = serve.structured_input_signature[1]
+inputs = {name: tf.constant(value, takes[name].dtype) for name, value in json.loads(sys.argv[2]).items()}
+answers = serve(**inputs)
+assert "kerastoolkit" not in sys.modules
+print(json.dumps({name: value.numpy().tolist() for name, value in answers.items()}, default=bytes.decode))
+"""
+
+
+def elsewhere(saved, **inputs):
+    """What the SavedModel answers in a process that does not have this package."""
+    command = [sys.executable, "-c", ELSEWHERE, str(saved), json.dumps(inputs)]
+    result = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=300)
+    assert result.returncode == 0, result.stderr[-2000:]
+    return json.loads(result.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +53,8 @@ def test_a_text_that_repeats_itself_is_learned_and_gone_on_with(writer):
     for target in (str(writer), saved):
         (row,) = predict(target, ["abc"], settings={"length": "10", "temperature": "0"})
         assert row["text"] == "defg\nabcde"
+    settings = {"temperature": [0.0, 0.0], "top_k": [0, 0], "length": [4, 4], "seed": [0, 0]}
+    assert elsewhere(saved, prompt=["abc", "f"], **settings)["text"] == ["defg", "g\nab"]
 
 
 @pytest.mark.parametrize(
@@ -55,8 +81,12 @@ def test_a_csv_file_of_ones_own_goes_all_the_way(tmp_path):
     record, report = evaluate(str(run))
     assert record["figures"]["mae"] < 0.3 * report.baselines["persistence"]["mae"]
     assert {path.name for path in (run / "plots").iterdir()} >= {"curves.png", "forecast.png", "error_by_step.png"}
-    rows = predict(str(export(str(run))), [str(path)], out=str(tmp_path / "answers"))
+    saved = export(str(run))
+    rows = predict(str(saved), [str(path)], out=str(tmp_path / "answers"))
     assert [row["time"] for row in rows] == [str(hours[-1] + h).replace("T", " ") + ":00" for h in range(1, 7)]
     truth = 10 + 5 * np.sin((599 + np.arange(1, 7)) * 2 * np.pi / 24)
     np.testing.assert_allclose([row["temp"] for row in rows], truth, atol=1.5)
     assert (tmp_path / "answers" / "001-mine.png").is_file()
+    latest = hours[-1].astype("datetime64[s]").astype(int).item()
+    answers = elsewhere(saved, window=[values[-12:, None].tolist()], time=[latest])
+    np.testing.assert_allclose(np.ravel(answers["forecast"]), [row["temp"] for row in rows], rtol=1e-3)
