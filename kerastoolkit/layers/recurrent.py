@@ -106,11 +106,11 @@ def _back_project(d, kernel, x):
     return tf.reshape(tf.matmul(tf.reshape(d, (-1, kernel.shape[1])), kernel, transpose_b=True), tf.shape(x))
 
 
-def _over_time(step, steps, carried, width, *, backwards=False):
-    """Loops ``step(t, carried) -> (carried, row)`` over time; returns (carried, the rows (time, batch, width)).
+def _over_time(step, steps, carried, widths, *, backwards=False):
+    """Loops ``step(t, carried) -> (carried, rows)`` over time; returns (carried, each row of all times: (time, batch, width)).
 
     A step of a small network takes as long as TensorFlow takes to start its operations, so there are few in each loop below: what
-    does not depend on the step before is computed outside, for all times at once, and each step keeps one row.
+    does not depend on the step before is computed outside, for all times at once, and each step keeps few rows.
     """
     import tensorflow as tf
 
@@ -118,12 +118,12 @@ def _over_time(step, steps, carried, width, *, backwards=False):
 
     def body(count, *state):
         t = steps - 1 - count if backwards else count
-        new, row = step(t, state[:number])
-        return count + 1, *new, state[number].write(t, row)
+        new, rows = step(t, state[:number])
+        return count + 1, *new, *(kept.write(t, row) for kept, row in zip(state[number:], rows, strict=True))
 
-    rows = tf.TensorArray(tf.float32, steps, element_shape=(None, width))
-    _, *state = tf.while_loop(lambda count, *_: count < steps, body, (tf.constant(0), *carried, rows), maximum_iterations=steps)
-    return state[:number], state[number].stack()
+    kept = [tf.TensorArray(tf.float32, steps, element_shape=(None, width)) for width in widths]
+    _, *state = tf.while_loop(lambda count, *_: count < steps, body, (tf.constant(0), *carried, *kept), maximum_iterations=steps)
+    return state[:number], [each.stack() for each in state[number:]]
 
 
 def _lstm(x, kernel, recurrent_kernel, bias, first_h, first_c):
@@ -144,10 +144,10 @@ def _lstm(x, kernel, recurrent_kernel, bias, first_h, first_c):
             gates = tf.tanh(projected[t] + tf.matmul(h, recurrent)) * half + (1.0 - half)
             i, f, g, o = tf.split(gates, 4, axis=1)
             c = f * c + i * g
-            return (o * tf.tanh(c), c), tf.concat([gates, c], 1)
+            return (o * tf.tanh(c), c), (gates, c)
 
-        (last_h, last_c), rows = _over_time(forward, steps, (first_h, first_c), 5 * units)
-        i, f, g, o, c = tf.split(rows, 5, axis=2)
+        (last_h, last_c), (gates, c) = _over_time(forward, steps, (first_h, first_c), (4 * units, units))
+        i, f, g, o = tf.split(gates, 4, axis=2)
         tanh_c = tf.tanh(c)
         h = o * tanh_c
 
@@ -163,9 +163,9 @@ def _lstm(x, kernel, recurrent_kernel, bias, first_h, first_c):
                 dh = dh + d_outputs[t]
                 dc = dc + dh * to_c[t]
                 dz = tf.concat([dc, dc, dc, dh], 1) * to_z[t]
-                return (tf.matmul(dz, transposed), dc * f[t]), dz
+                return (tf.matmul(dz, transposed), dc * f[t]), (dz,)
 
-            (dh, dc), dz = _over_time(backward, steps, (d_last_h, d_last_c), 4 * units, backwards=True)
+            (dh, dc), (dz,) = _over_time(backward, steps, (d_last_h, d_last_c), (4 * units,), backwards=True)
             return _back_project(dz, kernel, x), _outer(x, dz), _outer(_before(first_h, h), dz), _total(dz), dh, dc
 
         return (h, last_h, last_c), gradient
@@ -191,10 +191,10 @@ def _gru(x, kernel, recurrent_kernel, bias, first_h):
             z, r = tf.split(gates, 2, axis=1)
             candidate = tf.tanh(candidate_x[t] + r * inner)
             h = candidate + z * (h - candidate)
-            return (h,), tf.concat([gates, inner, candidate, h], 1)
+            return (h,), (gates, inner, candidate, h)
 
-        (last_h,), rows = _over_time(forward, steps, (first_h,), 5 * units)
-        z, r, inner, candidate, h = tf.split(rows, 5, axis=2)
+        (last_h,), (gates, inner, candidate, h) = _over_time(forward, steps, (first_h,), (2 * units, units, units, units))
+        z, r = tf.split(gates, 2, axis=2)
 
         def gradient(d_outputs, d_last_h):
             h_before = _before(first_h, h)
@@ -207,9 +207,9 @@ def _gru(x, kernel, recurrent_kernel, bias, first_h):
 
             def backward(t, state):
                 dh = state[0] + d_outputs[t]
-                return (dh * z[t] + tf.matmul(tf.concat([dh, dh, dh], 1) * to_h[t], transposed),), dh
+                return (dh * z[t] + tf.matmul(tf.concat([dh, dh, dh], 1) * to_h[t], transposed),), (dh,)
 
-            (dh,), each_dh = _over_time(backward, steps, (d_last_h,), units, backwards=True)
+            (dh,), (each_dh,) = _over_time(backward, steps, (d_last_h,), (units,), backwards=True)
             tripled = tf.concat([each_dh, each_dh, each_dh], 2)
             d_from_x, d_from_h = tripled * tf.concat([to_z, to_r, to_candidate], axis=2), tripled * to_h
             d_bias = tf.stack([_total(d_from_x), _total(d_from_h)])
@@ -232,18 +232,18 @@ def _simple_rnn(x, kernel, recurrent_kernel, bias, first_h):
 
         def forward(t, state):
             h = tf.tanh(projected[t] + tf.matmul(state[0], recurrent_kernel))
-            return (h,), h
+            return (h,), (h,)
 
-        (last_h,), h = _over_time(forward, steps, (first_h,), units)
+        (last_h,), (h,) = _over_time(forward, steps, (first_h,), (units,))
 
         def gradient(d_outputs, d_last_h):
             slope, transposed = 1.0 - h * h, tf.transpose(recurrent_kernel)
 
             def backward(t, state):
                 dz = (state[0] + d_outputs[t]) * slope[t]
-                return (tf.matmul(dz, transposed),), dz
+                return (tf.matmul(dz, transposed),), (dz,)
 
-            (dh,), dz = _over_time(backward, steps, (d_last_h,), units, backwards=True)
+            (dh,), (dz,) = _over_time(backward, steps, (d_last_h,), (units,), backwards=True)
             return _back_project(dz, kernel, x), _outer(x, dz), _outer(_before(first_h, h), dz), _total(dz), dh
 
         return (h, last_h), gradient
