@@ -110,7 +110,7 @@ def _over_time(step, steps, carried, widths, *, backwards=False):
     """Loops ``step(t, carried) -> (carried, rows)`` over time; returns (carried, each row of all times: (time, batch, width)).
 
     A step of a small network takes as long as TensorFlow takes to start its operations, so there are few in each loop below: what
-    does not depend on the step before is computed outside, for all times at once, and rows are kept apart: joining them is a copy.
+    does not depend on the step before is computed outside, for all times at once, and rows are kept apart: joining them copies.
     """
     import tensorflow as tf
 
