@@ -34,11 +34,11 @@ def evaluate(
         (what evaluation.json says, the report). evaluation.json and plots/ are written for the run's own test split; for any
         other split or data, evaluation-<split>.json or nothing.
     Raises:
-        InputError: no such run, split or data, or the data has other classes.
+        InputError: no such run, split or data, or the data has other classes, columns or steps.
     """
     folder, record = find_finished_run(run)
     use_data_dir(data_dir or record.get("data_dir"))
-    examples = rebuild(record["data_set"], **({"data": data} if data else {}))
+    examples = rebuild(record["data_set"], **(_other(data, record) if data else {}))
     source = examples.split(split)
     if not source.size:
         raise InputError(f"{examples.name} has no {split} examples in this run")
@@ -80,7 +80,17 @@ def _arrays(tensors: dict[str, Any]) -> dict[str, np.ndarray]:
     return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
+def _other(data: str, record: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that make the data set of ``data`` as the run needs it: the columns that a table had in training."""
+    arguments, trained = record["data_set"]["arguments"], record["task"]["arguments"]
+    return {"data": data} | {name: trained[name] for name in ("columns",) if name in arguments and name in trained}
+
+
 def _check_same_kind(data: Data, record: dict[str, Any]) -> None:
-    trained = record["task"]["arguments"].get("classes")
-    if trained is not None and list(data.about.get("classes", ())) != list(trained):
-        raise InputError(f"{data.name} has other classes than the run was trained on: {', '.join(trained)}")
+    trained = record["task"]["arguments"]
+    for name in ("classes", "columns", "targets"):
+        if name in trained and list(data.about.get(name, ())) != list(trained[name]):
+            raise InputError(f"{data.name} has other {name} than the run was trained on: {', '.join(trained[name])}")
+    if "step" in trained and data.about.get("step") != trained["step"]:
+        rows = f"{data.about.get('step')} seconds apart, not {trained['step']}"
+        raise InputError(f"the rows of {data.name} are {rows} as the run was trained on")

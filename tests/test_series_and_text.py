@@ -90,3 +90,25 @@ def test_a_csv_file_of_ones_own_goes_all_the_way(tmp_path):
     latest = hours[-1].astype("datetime64[s]").astype(int).item()
     answers = elsewhere(saved, window=[values[-12:, None].tolist()], time=[latest])
     np.testing.assert_allclose(np.ravel(answers["forecast"]), [row["temp"] for row in rows], rtol=1e-3)
+
+
+def series_file(path, columns, step="h", rows=400):
+    times = np.datetime64("2020-01-01T00") + np.arange(rows).astype(f"timedelta64[{step}]")
+    values = np.random.default_rng(0).normal(10, 1, (rows, len(columns)))
+    lines = [f"{time}:00," + ",".join(map(str, row)) for time, row in zip(times, values, strict=True)]
+    path.write_text("\n".join([f"time,{','.join(columns)}", *lines]) + "\n")
+    return str(path)
+
+
+def test_a_run_is_scored_on_another_file_that_has_its_columns_at_its_times(tmp_path):
+    recipe = catalog.find_recipe("weather-gru")
+    settings = {"data": series_file(tmp_path / "mine.csv", ["temp", "wind"]), "window": 6, "horizon": 2, "units": 4, "epochs": 1}
+    run = str(train.train(recipe, settings, out=str(tmp_path / "run")))
+    other = series_file(tmp_path / "other.csv", ["dew", "wind", "temp"], rows=300)
+    record, _ = evaluate(run, data=other)
+    assert record["data"] == other
+    assert np.isfinite(record["figures"]["mae"])
+    with pytest.raises(InputError, match="has no column wind"):
+        evaluate(run, data=series_file(tmp_path / "third.csv", ["temp", "dew"]))
+    with pytest.raises(InputError, match="are 86400 seconds apart, not 3600 as the run"):
+        evaluate(run, data=series_file(tmp_path / "daily.csv", ["temp", "wind"], step="D"))

@@ -170,9 +170,8 @@ def _times(path: str, cells: dict[str, list[str]], lines: list[int], reading: Re
         used = [lower[part] for part in PARTS if part in lower]
         numbers = {column: pd.to_numeric(pd.Series(cells[column]), errors="coerce") for column in used}
         parsed = pd.to_datetime(pd.DataFrame({column.lower(): numbers[column] for column in used}), errors="coerce")
-        _check_parsed(
-            path, ", ".join(used), parsed, [" ".join(row) for row in zip(*(cells[c] for c in used), strict=True)], lines
-        )
+        texts = [" ".join(row) for row in zip(*(cells[column] for column in used), strict=True)]
+        _check_parsed(path, ", ".join(used), parsed, texts, lines, "2013 3 1")
         return set(used), _seconds(parsed)
     if name is None:
         usual = ", ".join(TIME_NAMES)
@@ -186,7 +185,7 @@ def _times(path: str, cells: dict[str, list[str]], lines: list[int], reading: Re
         if parsed.notna().all():
             found[form] = parsed
     if not found:
-        _check_parsed(path, name, best, cells[name], lines)
+        _check_parsed(path, name, best, cells[name], lines, reading.time_format or "2013-03-01")
     readings = {tuple(parsed) if len(parsed) < 50 else hash(tuple(parsed)): form for form, parsed in found.items()}
     if len(readings) > 1:
         forms = " or ".join(readings.values())
@@ -194,10 +193,11 @@ def _times(path: str, cells: dict[str, list[str]], lines: list[int], reading: Re
     return {name}, _seconds(next(iter(found.values())))
 
 
-def _check_parsed(path: str, name: str, parsed: pd.Series, texts: list[str], lines: list[int]) -> None:
+def _check_parsed(path: str, name: str, parsed: pd.Series, texts: list[str], lines: list[int], form: str) -> None:
     wrong = np.flatnonzero(parsed.isna())
     if len(wrong):
-        raise InputError(f"{path}, line {lines[wrong[0]]}: {name} must be a date such as 2013-03-01, got {texts[wrong[0]]!r}")
+        raise InputError(f"{path}, line {lines[wrong[0]]}: {name} must be a date such as {form}, got {texts[wrong[0]]!r}; "
+                         "time_format, such as %d-%b-%y, says how dates are written")  # fmt: skip
 
 
 def _seconds(parsed: pd.Series) -> np.ndarray:
@@ -217,6 +217,10 @@ def _numbers(path: str, cells: dict[str, list[str]], candidates: list[str], line
     found, texts = {}, []
     wanted = [_wanted(name, candidates, path) for name in reading.columns] or candidates
     for name in wanted:
+        if name not in candidates:
+            column, kind = _one_hot(name, candidates)
+            found[name] = np.array([float(cell == kind) for cell in cells[column]])
+            continue
         numbers, wrong = [], []
         for row, cell in enumerate(cells[name]):
             try:
@@ -251,7 +255,14 @@ def _wanted(name: str, candidates: list[str], path: str) -> str:
     for each in candidates:
         if each.lower() == name.lower():
             return each
+    if _one_hot(name, candidates):
+        return name
     raise InputError(f"{path} has no column {name} (it has: {', '.join(candidates)})")
+
+
+def _one_hot(name: str, candidates: list[str]) -> tuple[str, str] | None:
+    """(column, one of its values) of a name such as wind=NW, which a run that used text=one_hot asks its files for."""
+    return next(((each, name[len(each) + 1 :]) for each in candidates if name.startswith(f"{each}=")), None)
 
 
 def _step(times: np.ndarray, parts: list[np.ndarray], path: str) -> int:

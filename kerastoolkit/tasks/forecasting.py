@@ -14,7 +14,7 @@ from kerastoolkit.experiment import Data, InputError, Report, Task, described
 from kerastoolkit.losses import mean_per_example, quantile_loss
 from kerastoolkit.metrics import block_bootstrap, direction_hits, interval, smape
 from kerastoolkit.serving.series import OriginalUnit, to_targets
-from kerastoolkit.serving.tables import Reading, read_table
+from kerastoolkit.serving.tables import DAY, Reading, read_table
 
 LOSSES = {"absolute": ops.abs, "squared": ops.square, "huber": lambda e: ops.where(ops.abs(e) < 1, e * e / 2, ops.abs(e) - 0.5)}
 TRAINING_WINDOWS = 20_000  # of which, spread evenly, the linear autoregression is estimated
@@ -102,10 +102,10 @@ def forecasting(columns: list[str], targets: list[str], window: int, horizon: in
         return rows
 
     def draw(raw: dict[str, Any], answers: dict[str, Any], name: str):
-        past = raw["time"] - step * np.arange(window - 1, -1, -1)
+        past = _dates_before(raw["time"], window, step, business_days)
         band = answers["quantiles"][..., [0, -1]] if len(quantiles) > 1 else None
         forecast, times = answers["forecast"], _dates(answers["time"])
-        return charts.forecast(_dates(past), raw["window"][:, places], times, forecast, targets, name, band=band)
+        return charts.forecast(past, raw["window"][:, places], times, forecast, targets, name, band=band)
 
     def probe(serving: keras.Model) -> dict[str, Any]:
         # About the size of the training data: an export is compared with the run in the original unit.
@@ -127,6 +127,14 @@ def _dates(times: np.ndarray) -> np.ndarray:
     return np.asarray(times).astype("datetime64[s]")
 
 
+def _dates_before(time: int, rows: int, step: int, business_days: bool) -> np.ndarray:
+    """About when the rows of a window were whose last one is at ``time``: holidays are not known."""
+    back = np.arange(rows - 1, -1, -1)
+    if business_days and step == DAY:
+        return np.busday_offset(_dates(time).astype("datetime64[D]"), -back, roll="backward")
+    return _dates(time - step * back)
+
+
 def _date(time: int, step: int) -> str:
     return str(np.datetime64(int(time), "s").astype("datetime64[D]" if step >= 86_400 else "datetime64[m]")).replace("T", " ")
 
@@ -136,6 +144,7 @@ def _score(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], data: Data,
     for raw, answers in batches:
         found = {"future": raw["future"], "seasonal": raw["seasonal"], "time": raw["time"], "series": raw["series"],
                  "window": raw["window"][:, :, about["places"]], "all": raw["window"], "forecast": answers["forecast"],
+                 "ends": answers["time"][:, -1],
                  "quantiles": answers.get("quantiles")}  # fmt: skip
         for name, values in found.items():
             parts.setdefault(name, []).append(values)
@@ -267,7 +276,7 @@ def _pictures(found: dict[str, np.ndarray], methods: dict[str, np.ndarray], abou
     pictures = {}
     for number in np.unique(found["series"])[:6]:
         mine = np.flatnonzero(found["series"] == number)[-300:]
-        times, name = _dates(found["time"][mine] + about["horizon"] * about["step"]), about["series"][number]
+        times, name = _dates(found["ends"][mine]), about["series"][number]
         lines = {"truth": found["future"], "network": methods["network"], best: methods[best]}
         values = {label: array[mine, -1, 0] for label, array in lines.items()}
         title = f"{name} {about['targets'][0]}, {about['horizon']} steps ahead".strip()

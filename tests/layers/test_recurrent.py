@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from kerastoolkit import layers
+from kerastoolkit.layers import recurrent
 
 PAIRS = [(layers.SimpleRNN, keras.layers.SimpleRNN), (layers.LSTM, keras.layers.LSTM), (layers.GRU, keras.layers.GRU)]
 X = np.random.default_rng(0).normal(size=(3, 7, 5)).astype("float32")
@@ -22,11 +23,10 @@ def pair(fast, stock, **arguments):
     return made
 
 
-def run(layer, x, states):
-    x, states = tf.constant(x), [tf.constant(each) for each in states]
+def run(layer, x, states, training):
     with tf.GradientTape() as tape:
         tape.watch([x, *states])
-        outputs = layer(x, initial_state=states)
+        outputs = layer(x, initial_state=states, training=training)
         total = sum(tf.reduce_sum(tf.sin(each * (i + 1.0))) for i, each in enumerate(outputs))
     variables = [variable.value for variable in layer.trainable_variables]
     return [*outputs, *tape.gradient(total, [x, *states, *variables])]
@@ -35,14 +35,53 @@ def run(layer, x, states):
 @pytest.mark.parametrize(("fast", "stock"), PAIRS)
 @pytest.mark.parametrize("backwards", [False, True])
 @pytest.mark.parametrize("sequences", [False, True])
-def test_outputs_states_and_gradients_are_those_of_keras(fast, stock, backwards, sequences):
+@pytest.mark.parametrize("number", [0, 1, 2, 4])
+def test_outputs_states_and_gradients_are_those_of_keras(fast, stock, backwards, sequences, number, monkeypatch):
+    """Without XLA, and cut into pieces, of which one of four has no row."""
+    monkeypatch.setattr(recurrent, "pieces", lambda: number)
     arguments = {"return_state": True, "go_backwards": backwards, "return_sequences": sequences}
     ours, theirs = pair(fast, stock, **arguments)
     states = [np.random.default_rng(9 + i).normal(size=(3, 4)).astype("float32") for i in range(2 if fast is layers.LSTM else 1)]
-    found, expected = run(ours, X, states), run(theirs, X, states)
+    x, states = tf.constant(X), [tf.constant(each) for each in states]
+    run_ours = tf.function(run, autograph=False) if number else run
+    found, expected = run_ours(ours, x, states, training=number > 0), run(theirs, x, states, training=True)
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize(("kind", "stock"), PAIRS)
+def test_loops_are_compiled_in_training_over_a_known_length_or_as_the_layer_says(kind, stock, monkeypatch):
+    compiled = []
+
+    def note(function):
+        compiled.append(function)
+        return function
+
+    monkeypatch.setattr(recurrent, "_compiled", note)
+
+    def compiles(length, training=True, **arguments):
+        del compiled[:]
+        layer = kind(4, **arguments)
+        signature = tf.TensorSpec((None, length, 5), tf.float32)
+        layer.build(signature.shape)
+        tf.function(lambda x: layer(x, training=training)).get_concrete_function(signature)
+        assert bool(compiled) == (layer.compiles(length) and training)
+        return bool(compiled)
+
+    assert compiles(7)
+    assert not compiles(7, training=False)
+    assert not compiles(None)
+    assert compiles(None, jit_compile=True)
+    assert not compiles(7, jit_compile=False)
+    assert kind.from_config(kind(4, jit_compile=False).get_config()).jit_compile is False
+
+
+def test_a_gpu_is_left_to_cudnn(monkeypatch):
+    monkeypatch.setattr(recurrent, "_has_gpu", lambda: True)
+    monkeypatch.setattr(recurrent, "_through_time", None)
+    ours, theirs = pair(*PAIRS[1])
+    np.testing.assert_allclose(ours(X), theirs(X), rtol=1e-6)
 
 
 @pytest.mark.parametrize(("fast", "stock"), PAIRS)

@@ -67,6 +67,7 @@ def test_a_date_that_can_be_read_in_two_ways_is_refused_until_its_form_is_told(t
         (2, "2020-01-01 02:00,inf,7", r"t.csv, line 4: a must be a number, got 'inf'"),
         (2, "2020-01-01 02:00,3", r"t.csv, line 4: must have 3 cells as the header has, got 2"),
         (2, "yesterday,3,7", r"t.csv, line 4: time must be a date such as 2013-03-01, got 'yesterday'"),
+        (2, "2020-01-01 02:00:00:00,3,7", r"t.csv, line 4: .*; time_format, such as %d-%b-%y, says how dates are written"),
         (2, "2020-01-01 01:00,3,7", r"t.csv, line 4: has the time of line 3; 1 such rows; duplicates=last"),
         (2, "2020-01-01 00:30,3,7", r"t.csv, line 4: comes before the time of the row above; unsorted=sort"),
         (3, "2020-01-01 05:00,4,8", r"t.csv, line 5: is 3 hours after .* rows are missing; gaps=forward"),
@@ -111,6 +112,16 @@ def test_text_is_dropped_with_a_note_or_one_hot(tmp_path):
     table, series = one(path, text="one_hot")
     assert table.columns == ("a", "b", "sky=fog", "sky=rain", "sky=sun")
     np.testing.assert_array_equal(series.values[:, 2:], [[0, 0, 1], [0, 1, 0], [0, 0, 1], [1, 0, 0]])
+
+
+def test_columns_made_of_text_in_training_are_made_again_in_another_file(tmp_path):
+    rows = [f"{row},{sky}" for row, sky in zip(HOURS, ["sun", "snow", "sun", "sun"], strict=True)]
+    path = write(tmp_path, *rows, header="time,a,b,sky")
+    table, series = one(path, columns=("sky=rain", "a", "sky=sun"), text="one_hot")
+    assert table.columns == ("sky=rain", "a", "sky=sun")
+    np.testing.assert_array_equal(series.values, [[0, 1, 1], [0, 2, 0], [0, 3, 1], [0, 4, 1]])
+    with pytest.raises(InputError, match="has no column wind=N"):
+        one(path, columns=("wind=N",), text="one_hot")
 
 
 def test_several_series_are_told_apart_and_columns_found_whatever_their_case(tmp_path):

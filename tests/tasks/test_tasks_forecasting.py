@@ -12,7 +12,7 @@ from kerastoolkit.experiment import InputError
 from kerastoolkit.models import recurrent_forecaster
 from kerastoolkit.pipeline import call
 from kerastoolkit.serving.model import serving_model
-from kerastoolkit.tasks.forecasting import forecasts
+from kerastoolkit.tasks.forecasting import _dates_before, forecasts
 
 
 def write(path, values):
@@ -34,7 +34,8 @@ def scored(data, forecast, **arguments):
     raw = {name: value.numpy() for name, value in data.test.fetch(np.arange(data.test.size)).items()}
     halves = np.array_split(np.arange(data.test.size), 2)
     batches = [{name: value[half] for name, value in raw.items()} for half in halves]
-    answers = [{"forecast": forecast(batch).astype(np.float32)} for batch in batches]
+    ahead = data.about["step"] * np.arange(1, data.about["horizon"] + 1)
+    answers = [{"forecast": forecast(batch).astype(np.float32), "time": batch["time"][:, None] + ahead} for batch in batches]
     return forecasts(data, **arguments).score(zip(batches, answers, strict=True), data), raw
 
 
@@ -125,6 +126,14 @@ def test_a_file_is_read_as_in_training_and_told_with_dates(walk, tmp_path):
     short = write(tmp_path / "short.csv", [(i, 0.5) for i in range(3)])
     with pytest.raises(InputError, match="short.csv: the network sees 4 rows, got 3"):
         task.read([short])
+
+
+def test_the_rows_of_a_window_of_trading_days_are_weekdays():
+    monday = np.datetime64("2024-01-08", "s").astype(int)
+    fridays_on = _dates_before(monday, 3, 86_400, True)
+    np.testing.assert_array_equal(fridays_on, np.array(["2024-01-04", "2024-01-05", "2024-01-08"], "datetime64[D]"))
+    every_day = _dates_before(monday, 3, 86_400, False)
+    np.testing.assert_array_equal(every_day, np.array(["2024-01-06", "2024-01-07", "2024-01-08"], "datetime64[s]"))
 
 
 def test_examples_without_a_training_range_of_their_own_have_no_scaled_error(walk):
