@@ -6,6 +6,7 @@ A training that stopped after step n continues with step n + 1 by arithmetic, be
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -13,6 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from kerastoolkit.experiment import Experiment, InputError, Source
+
+STEPS_IN_A_BLOCK = 64
 
 
 def steps_per_epoch(size: int, batch_size: int) -> int:
@@ -69,12 +72,18 @@ def training_batches(experiment: Experiment, *, seed: int, start: int, end: int)
         return _encoded(experiment, raw, seeds)
 
     # The indices come from a stage of their own: a Python function inside the parallel map would make it sequential.
-    signature = (tf.TensorSpec((batch_size,), tf.int64), tf.TensorSpec((batch_size, 2), tf.int32))
+    signature = (tf.TensorSpec((None, batch_size), tf.int64), tf.TensorSpec((None, batch_size, 2), tf.int32))
     numbers = tf.data.Dataset.from_generator(
-        lambda: index_batches(size=source.size, batch_size=batch_size, seed=seed, start=start, end=end),
+        lambda: _blocks(index_batches(size=source.size, batch_size=batch_size, seed=seed, start=start, end=end)),
         output_signature=signature,
     )
-    return numbers.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+    return numbers.unbatch().map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+
+
+def _blocks(pairs: Iterator[tuple[np.ndarray, np.ndarray]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Those of many steps at once: TensorFlow takes longer to call Python than Python to count them."""
+    while block := list(itertools.islice(pairs, STEPS_IN_A_BLOCK)):
+        yield tuple(np.stack(each) for each in zip(*block, strict=True))
 
 
 def validation_batches(experiment: Experiment, *, seed: int) -> tf.data.Dataset:

@@ -53,8 +53,7 @@ def _weather(cell, *, units, depth, dropout, window, horizon, quantiles, epochs,
     schedule = OneCycle(learning_rate, epochs * steps_per_epoch(series.train.size, batch_size), rise=0.1)
     return Experiment(
         data=series, preprocess=preprocess, network=network, task=forecasts(series, quantiles=quantiles),
-        optimizer=keras.optimizers.Adam(schedule, global_clipnorm=1.0), epochs=epochs, batch_size=batch_size,
-        jit_compile=True)  # fmt: skip
+        optimizer=keras.optimizers.Adam(schedule, global_clipnorm=1.0), epochs=epochs, batch_size=batch_size)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -86,23 +86,26 @@ def _run(layer, passes, sequences, initial_state, number):
     if layer.go_backwards:
         by_time = tf.reverse(by_time, [0])
     weights = [tf.convert_to_tensor(weight) for weight in (layer.cell.kernel, layer.cell.recurrent_kernel, layer.cell.bias)]
-    outputs, *states = _through_time(*passes, by_time, *weights, initial_state, number)
+    outputs, states = _through_time(*passes, by_time, *weights, initial_state, number, layer.return_sequences)
+    if outputs is None:
+        return states[0], states[0][:, None], states
     outputs = tf.transpose(outputs, (1, 0, 2))
     outputs.set_shape((None, sequences.shape[1], layer.units))
     return states[0], outputs, states
 
 
-def _through_time(forward, backward, x, kernel, recurrent, bias, first, number):
-    """x (time, batch, inputs) -> outputs (time, batch, units), and each state after the last step (batch, units).
+def _through_time(forward, backward, x, kernel, recurrent, bias, first, number, all_outputs):
+    """x (time, batch, inputs) -> outputs (time, batch, units) or None, and each state after the last step (batch, units).
 
     Args:
         forward: (inputs by kernel (time, batch, gates), recurrent, further rows of bias, *first states)
             -> (outputs, last states, what backward needs too).
-        backward: (recurrent transposed, outputs, what forward kept, gradient of outputs, gradients of last states)
+        backward: (recurrent transposed, outputs, what forward kept, gradient of outputs or None, gradients of last states)
             -> (gradients (time, batch, gates) of the inputs by kernel and, where it is another one, of the states by recurrent;
             gradients of first states).
         first: states before the first step.
         number: pieces of the batch, each compiled by XLA; 0 for one that is not.
+        all_outputs: whether the outputs of all steps are asked for.
     """
     import tensorflow as tf
 
@@ -128,19 +131,22 @@ def _through_time(forward, backward, x, kernel, recurrent, bias, first, number):
         ]
         hs, lasts, kept = zip(*there, strict=True)
 
-        def gradient(d_outputs, *d_last):
+        def gradient(*d):
+            d_outputs, d_last = (cut(d[0], 1), d[1:]) if all_outputs else ([None] * len(inputs), d)
             transposed = tf.transpose(recurrent)  # once: a product that transposes is slower, and there is one a step
             d_lasts = zip(*(cut(state, 0) for state in d_last), strict=True)
-            back = [backward(transposed, *each) for each in zip(hs, kept, cut(d_outputs, 1), d_lasts, strict=True)]
+            back = [backward(transposed, *each) for each in zip(hs, kept, d_outputs, d_lasts, strict=True)]
             d_gates, d_firsts = zip(*back, strict=True)
             d_x = join([_back_project(d[0], kernel) for d in d_gates], 1)
             each = zip(inputs, [states[0] for states in firsts], hs, d_gates, strict=True)
             d_weights = [tf.add_n(parts) for parts in zip(*itertools.starmap(_weight_gradients, each), strict=True)]
             return d_x, *d_weights, *(join(states, 0) for states in zip(*d_firsts, strict=True))
 
-        return (join(hs, 1), *(join(states, 0) for states in zip(*lasts, strict=True))), gradient
+        outputs = (join(hs, 1),) if all_outputs else ()
+        return (*outputs, *(join(states, 0) for states in zip(*lasts, strict=True))), gradient
 
-    return run(x, kernel, recurrent, tf.reshape(bias, (-1, kernel.shape[1])), *first)
+    found = run(x, kernel, recurrent, tf.reshape(bias, (-1, kernel.shape[1])), *first)
+    return (found[0], list(found[1:])) if all_outputs else (None, list(found))
 
 
 @functools.cache
@@ -201,6 +207,10 @@ def _over_time(step, steps, carried, widths, *, backwards=False):
     return tuple(state[:number]), tuple(each.stack() for each in state[number:])
 
 
+def _plus(d, d_outputs, t):
+    return d if d_outputs is None else d + d_outputs[t]
+
+
 def _steps(by_time):
     import tensorflow as tf
 
@@ -237,7 +247,7 @@ def _lstm_backward(transposed, h, kept, d_outputs, d_last):
 
     def step(t, state):
         dh, dc = state
-        dh = dh + d_outputs[t]
+        dh = _plus(dh, d_outputs, t)
         dc = dc + dh * to_c[t]
         dz = tf.concat([dc, dc, dc, dh], 1) * to_z[t]
         return (tf.matmul(dz, transposed), dc * f[t]), (dz,)
@@ -279,7 +289,7 @@ def _gru_backward(transposed, h, kept, d_outputs, d_last):
     to_h = tf.concat([to_z, to_r, to_candidate * r], axis=2)
 
     def step(t, state):
-        dh = state[0] + d_outputs[t]
+        dh = _plus(state[0], d_outputs, t)
         return (dh * z[t] + tf.matmul(tf.concat([dh, dh, dh], 1) * to_h[t], transposed),), (dh,)
 
     d_first, (dh,) = _over_time(step, _steps(h), d_last, (transposed.shape[1],), backwards=True)
@@ -304,7 +314,7 @@ def _simple_backward(transposed, h, kept, d_outputs, d_last):
     slope = 1.0 - h * h
 
     def step(t, state):
-        dz = (state[0] + d_outputs[t]) * slope[t]
+        dz = _plus(state[0], d_outputs, t) * slope[t]
         return (tf.matmul(dz, transposed),), (dz,)
 
     d_first, (dz,) = _over_time(step, _steps(h), d_last, (transposed.shape[0],), backwards=True)
