@@ -6,9 +6,9 @@
 absolute error), ``language`` that of the Shakespeare recipes (512 units, windows of 128 of 67 tokens, batches of 32, softmax
 cross-entropy). All three train the same architecture on the same random examples held in memory, shuffled, by Adam with the
 gradient's norm clipped to 1, in 32-bit floats on the CPU, without dropout. ``toolkit`` runs the compiled loop and the pipeline of
-``kerastoolkit train``, with operations in a fixed order and the check for values that are not finite; ``toolkit_xla`` the same
-compiled by XLA, ``toolkit_no_xla`` not. ``keras`` runs ``fit`` with Keras' own layers and settings. They run in turn, each in a
-process of its own, which warms up first; the ratios are taken within each round.
+``kerastoolkit train``, with operations in a fixed order and the check for values that are not finite; ``no_xla`` is the same with
+no loop compiled by XLA, ``whole_step_xla`` with all of the step in one XLA program. ``keras`` runs ``fit`` with Keras' own layers
+and settings. They run in turn, each in a process of its own, which warms up first; the ratios are taken within each round.
 """
 
 import argparse
@@ -37,20 +37,18 @@ def data(network):
     return x, generator.normal(size=(EXAMPLES, how["horizon"], 1)).astype(np.float32)
 
 
-def build(network, cell):
+def build(network, cell, jit_compile=None):
     from kerastoolkit.models import recurrent_forecaster, recurrent_language_model
 
     how = SETTINGS[network]
     if network == "language":
-        return recurrent_language_model(cell=cell, vocabulary=how["tokens"], units=how["units"], embedding=how["embedding"])
-    return recurrent_forecaster(
-        cell=cell, window=how["window"], features=how["features"], horizon=how["horizon"], units=how["units"]
-    )
+        sizes = {"vocabulary": how["tokens"], "embedding": how["embedding"]}
+        return recurrent_language_model(cell=cell, units=how["units"], jit_compile=jit_compile, **sizes)
+    sizes = {"window": how["window"], "features": how["features"], "horizon": how["horizon"]}
+    return recurrent_forecaster(cell=cell, units=how["units"], jit_compile=jit_compile, **sizes)
 
 
-def toolkit(network, cell, steps, warm_up, jit_compile=None):
-    import dataclasses
-
+def toolkit(network, cell, steps, warm_up, *, loops=None, whole_step=False):
     import keras
     import tensorflow as tf
 
@@ -62,7 +60,7 @@ def toolkit(network, cell, steps, warm_up, jit_compile=None):
 
     x, y = map(tf.constant, data(network))
     source = Source(EXAMPLES, lambda indices: {"x": tf.gather(x, indices), "y": tf.gather(y, indices)})
-    model = build(network, cell)
+    model = build(network, cell, jit_compile=loops)
     inputs = keras.Input(x.shape[1:], dtype=x.dtype.name, name="x")
 
     class Job:
@@ -75,9 +73,7 @@ def toolkit(network, cell, steps, warm_up, jit_compile=None):
     experiment = Experiment(
         data=Data("random", source, source, source, ("x",), False, {}), network=model, task=Job, epochs=1,
         preprocess=keras.Model(inputs, keras.layers.Identity()(inputs)), batch_size=SETTINGS[network]["batch"],
-        optimizer=keras.optimizers.Adam(1e-3, global_clipnorm=1.0))  # fmt: skip
-    if jit_compile is not None:
-        experiment = dataclasses.replace(experiment, jit_compile=jit_compile)
+        optimizer=keras.optimizers.Adam(1e-3, global_clipnorm=1.0), jit_compile=whole_step)  # fmt: skip
     run_steps = compile_steps(State(experiment))
     batches = iter(training_batches(experiment, seed=0, start=0, end=warm_up + steps))
     run_steps(batches, tf.constant(warm_up))
@@ -104,7 +100,7 @@ def stock_keras(network, cell, steps, warm_up):
     import kerastoolkit.models.recurrent as recurrent
 
     stock = {"simple_rnn": keras.layers.SimpleRNN, "lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
-    recurrent._CELLS.update(stock)
+    recurrent._CELLS[cell] = lambda units, jit_compile, **how: stock[cell](units, **how)
     model = build(network, cell)
     assert type(model.get_layer(f"{cell}_1")) is stock[cell]
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True) if network == "language" else "mae"
@@ -166,7 +162,7 @@ def pytorch(network, cell, steps, warm_up):
 
 CONTESTANTS = {
     "toolkit": toolkit, "keras": stock_keras, "torch": pytorch,
-    "toolkit_xla": lambda *how: toolkit(*how, jit_compile=True), "toolkit_no_xla": lambda *how: toolkit(*how, jit_compile=False),
+    "no_xla": lambda *how: toolkit(*how, loops=False), "whole_step_xla": lambda *how: toolkit(*how, whole_step=True),
 }  # fmt: skip
 
 

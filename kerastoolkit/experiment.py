@@ -144,8 +144,8 @@ class Experiment:
         augment: (raw batch, seeds (batch, 2) int32, fetch) -> raw batch, on training examples only; stateless.
         callbacks: Keras callbacks; those with state must have ``get_state`` and ``set_state``, or be Keras' own
             EarlyStopping or ReduceLROnPlateau.
-        jit_compile: compile the training step with XLA. On CPUs it pays for small recurrent networks, makes no difference to
-            large ones and costs convolutional ones dearly.
+        jit_compile: compile the whole training step with XLA. On CPUs it costs convolutional networks dearly; recurrent layers
+            compile their own loops, and have a ``jit_compile`` of their own.
     """
 
     data: Data

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from kerastoolkit import catalog
 from kerastoolkit.experiment import Data, Experiment, InputError
+from kerastoolkit.layers.recurrent import WrittenOut
 from kerastoolkit.train import build
 
 
@@ -57,8 +58,21 @@ def _facts(experiment: Experiment) -> dict[str, Any]:
             "trainable": sum(_size(variable) for variable in network.trainable_variables),
         },
         "flops": flops(network),
+        "compiled_by_xla": _compiled(experiment),
         "layers": layers(network),
     }
+
+
+def _compiled(experiment: Experiment) -> str:
+    """What of the training step XLA compiles."""
+    if experiment.jit_compile:
+        return "the whole training step"
+    found = []
+    for layer in experiment.network.layers:
+        parts = (layer.forward_layer, layer.backward_layer) if isinstance(layer, keras.layers.Bidirectional) else (layer,)
+        if all(isinstance(part, WrittenOut) and part.compiles(layer.input.shape[1]) for part in parts):
+            found.append(layer.name)
+    return f"in training, the loops over time of {', '.join(found)}" if found else "nothing"
 
 
 def _data_facts(data: Data) -> dict[str, Any]:

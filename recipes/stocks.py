@@ -20,6 +20,7 @@ def stocks_rnn(
     quantiles: tuple[float, ...] = (), epochs: int = 10, batch_size: int = 64, learning_rate: float = 0.001, data: str = "sample",
     columns: tuple[str, ...] = (), target: str = "", transform: str = "log_returns", time: str = "", time_format: str = "",
     ticker: str = "", gaps: str = "refuse", unsorted: str = "refuse", duplicates: str = "refuse",
+    jit_compile: bool | None = None,
 ) -> Experiment:  # fmt: skip
     """Daily prices by a simple recurrent network."""
     return _stocks("simple_rnn", **locals())
@@ -30,6 +31,7 @@ def stocks_lstm(
     quantiles: tuple[float, ...] = (), epochs: int = 10, batch_size: int = 64, learning_rate: float = 0.001, data: str = "sample",
     columns: tuple[str, ...] = (), target: str = "", transform: str = "log_returns", time: str = "", time_format: str = "",
     ticker: str = "", gaps: str = "refuse", unsorted: str = "refuse", duplicates: str = "refuse",
+    jit_compile: bool | None = None,
 ) -> Experiment:  # fmt: skip
     """Daily prices by an LSTM."""
     return _stocks("lstm", **locals())
@@ -40,17 +42,20 @@ def stocks_gru(
     quantiles: tuple[float, ...] = (), epochs: int = 10, batch_size: int = 64, learning_rate: float = 0.001, data: str = "sample",
     columns: tuple[str, ...] = (), target: str = "", transform: str = "log_returns", time: str = "", time_format: str = "",
     ticker: str = "", gaps: str = "refuse", unsorted: str = "refuse", duplicates: str = "refuse",
+    jit_compile: bool | None = None,
 ) -> Experiment:  # fmt: skip
     """Daily prices by a GRU."""
     return _stocks("gru", **locals())
 
 
-def _stocks(cell, *, units, depth, dropout, window, horizon, quantiles, epochs, batch_size, learning_rate, data, **reading):
+def _stocks(cell, *, units, depth, dropout, window, horizon, quantiles, epochs, batch_size, learning_rate, data,
+            jit_compile, **reading):
     series = stocks(data, window=window, horizon=horizon, **reading)
     preprocess = window_features(series)
     network = recurrent_forecaster(
         cell=cell, window=window, features=preprocess.output["features"].shape[-1], horizon=horizon,
-        targets=len(series.about["targets"]), units=units, depth=depth, dropout=dropout, quantiles=quantiles)  # fmt: skip
+        targets=len(series.about["targets"]), units=units, depth=depth, dropout=dropout, quantiles=quantiles,
+        jit_compile=jit_compile)  # fmt: skip
     schedule = OneCycle(learning_rate, epochs * steps_per_epoch(series.train.size, batch_size), rise=0.1)
     return Experiment(
         data=series, preprocess=preprocess, network=network, task=forecasts(series, quantiles=quantiles),

@@ -19,6 +19,7 @@ def weather_rnn(
     quantiles: tuple[float, ...] = (), epochs: int = 15, batch_size: int = 64, learning_rate: float = 0.002, data: str = "sample",
     columns: tuple[str, ...] = (), target: tuple[str, ...] = (), transform: str = "differences", time: str = "",
     time_format: str = "", gaps: str = "refuse", unsorted: str = "refuse", duplicates: str = "refuse", text: str = "drop",
+    jit_compile: bool | None = None,
 ) -> Experiment:  # fmt: skip
     """Weather by a simple recurrent network."""
     return _weather("simple_rnn", **locals())
@@ -29,6 +30,7 @@ def weather_lstm(
     quantiles: tuple[float, ...] = (), epochs: int = 6, batch_size: int = 64, learning_rate: float = 0.001, data: str = "sample",
     columns: tuple[str, ...] = (), target: tuple[str, ...] = (), transform: str = "differences", time: str = "",
     time_format: str = "", gaps: str = "refuse", unsorted: str = "refuse", duplicates: str = "refuse", text: str = "drop",
+    jit_compile: bool | None = None,
 ) -> Experiment:  # fmt: skip
     """Weather by an LSTM."""
     return _weather("lstm", **locals())
@@ -39,17 +41,20 @@ def weather_gru(
     quantiles: tuple[float, ...] = (), epochs: int = 6, batch_size: int = 64, learning_rate: float = 0.001, data: str = "sample",
     columns: tuple[str, ...] = (), target: tuple[str, ...] = (), transform: str = "differences", time: str = "",
     time_format: str = "", gaps: str = "refuse", unsorted: str = "refuse", duplicates: str = "refuse", text: str = "drop",
+    jit_compile: bool | None = None,
 ) -> Experiment:  # fmt: skip
     """Weather by a GRU."""
     return _weather("gru", **locals())
 
 
-def _weather(cell, *, units, depth, dropout, window, horizon, quantiles, epochs, batch_size, learning_rate, data, **reading):
+def _weather(cell, *, units, depth, dropout, window, horizon, quantiles, epochs, batch_size, learning_rate, data,
+             jit_compile, **reading):
     series = weather(data, window=window, horizon=horizon, **reading)
     preprocess = window_features(series)
     network = recurrent_forecaster(
         cell=cell, window=window, features=preprocess.output["features"].shape[-1], horizon=horizon,
-        targets=len(series.about["targets"]), units=units, depth=depth, dropout=dropout, quantiles=quantiles)  # fmt: skip
+        targets=len(series.about["targets"]), units=units, depth=depth, dropout=dropout, quantiles=quantiles,
+        jit_compile=jit_compile)  # fmt: skip
     schedule = OneCycle(learning_rate, epochs * steps_per_epoch(series.train.size, batch_size), rise=0.1)
     return Experiment(
         data=series, preprocess=preprocess, network=network, task=forecasts(series, quantiles=quantiles),

@@ -23,6 +23,7 @@ def recurrent_forecaster(
     dropout: float = 0.0,
     quantiles: Sequence[float] = (),
     reset_after: bool = True,
+    jit_compile: bool | None = None,
 ) -> keras.Model:
     """Recurrent forecaster: the window goes through ``depth`` recurrent layers, and one dense layer maps what the last one holds
     after the last step to all horizon steps at once (the direct strategy: Ben Taieb et al. 2012, section 2.3,
@@ -46,6 +47,7 @@ def recurrent_forecaster(
         dropout: rate between layers and before the dense layer, in [0, 1).
         quantiles: levels in (0, 1), ascending; () for a point forecast.
         reset_after: for "gru", apply the reset gate after the matrix product, as CuDNN does; False is the paper's order.
+        jit_compile: compile the loops over time with XLA in training: ``kerastoolkit.layers.LSTM``, GRU and SimpleRNN.
     Raises:
         ValueError: an argument is not one of the above.
     """
@@ -56,7 +58,8 @@ def recurrent_forecaster(
         raise ValueError(f"quantiles must be ascending levels between 0 and 1, got {tuple(quantiles)!r}")
     inputs = x = keras.Input((window, features), name="features")
     for number in range(1, depth + 1):
-        layer = _recurrent(cell, units, reset_after, return_sequences=number < depth, name=f"{cell}_{number}")
+        kwargs = {"return_sequences": number < depth, "name": f"{cell}_{number}"}
+        layer = _recurrent(cell, units, reset_after, jit_compile, **kwargs)
         x = layers.Bidirectional(layer, name=f"both_ways_{number}")(x) if bidirectional else layer(x)
         if dropout:
             x = layers.Dropout(dropout, name=f"dropout_{number}")(x)  # (b, window, units), after the last layer (b, units)
@@ -75,6 +78,7 @@ def recurrent_language_model(
     embedding: int = 64,
     dropout: float = 0.0,
     reset_after: bool = True,
+    jit_compile: bool | None = None,
 ) -> keras.Model:
     """Recurrent language model: Mikolov et al. 2010, https://www.isca-archive.org/interspeech_2010/mikolov10_interspeech.html,
     with the cells of ``recurrent_forecaster`` and, between the layers, the dropout of Zaremba et al. 2014, section 3.1,
@@ -93,6 +97,7 @@ def recurrent_language_model(
         embedding: numbers that stand for a token.
         dropout: rate after the embedding and after each recurrent layer, in [0, 1).
         reset_after: for "gru", apply the reset gate after the matrix product, as CuDNN does; False is the paper's order.
+        jit_compile: compile the loops over time with XLA in training: ``kerastoolkit.layers.LSTM``, GRU and SimpleRNN.
     Raises:
         ValueError: an argument is not one of the above.
     Differs from the paper: tokens are embedded, gated cells are allowed, and the output is not factored into classes.
@@ -103,16 +108,17 @@ def recurrent_language_model(
     for number in range(1, depth + 1):
         if dropout:
             x = layers.Dropout(dropout, name=f"dropout_{number}")(x)
-        x = _recurrent(cell, units, reset_after, return_sequences=True, name=f"{cell}_{number}")(x)  # (b, t, units)
+        layer = _recurrent(cell, units, reset_after, jit_compile, return_sequences=True, name=f"{cell}_{number}")
+        x = layer(x)  # (b, t, units)
     if dropout:
         x = layers.Dropout(dropout, name=f"dropout_{depth + 1}")(x)
     return keras.Model(tokens, layers.Dense(vocabulary, name="logits")(x), name=f"{cell}_language_model")
 
 
-def _recurrent(cell: str, units: int, reset_after: bool, **kwargs):
+def _recurrent(cell: str, units: int, reset_after: bool, jit_compile: bool | None, **kwargs):
     if cell == "gru":
         kwargs["reset_after"] = reset_after
-    return _CELLS[cell](units, **kwargs)
+    return _CELLS[cell](units, jit_compile=jit_compile, **kwargs)
 
 
 def _check(*, cell, dropout, **sizes):
