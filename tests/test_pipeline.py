@@ -42,8 +42,10 @@ def test_an_examples_seeds_do_not_depend_on_its_batch():
 
 
 def test_batches_from_the_middle_are_those_of_the_whole(experiment):
-    whole = list(pipeline.training_batches(experiment, seed=0, start=0, end=24))
-    middle = list(pipeline.training_batches(experiment, seed=0, start=18, end=24))
+    end = 2 * pipeline.STEPS_IN_A_BLOCK + 6
+    whole = list(pipeline.training_batches(experiment, seed=0, start=0, end=end))
+    middle = list(pipeline.training_batches(experiment, seed=0, start=18, end=end))
+    assert len(whole) == end
     for (inputs, labels), (expected_inputs, expected_labels) in zip(middle, whole[18:], strict=True):
         np.testing.assert_array_equal(labels, expected_labels)
         np.testing.assert_array_equal(inputs["image"], expected_inputs["image"])

@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+from types import SimpleNamespace
 
 import keras
 import pytest
@@ -10,7 +11,8 @@ import tensorflow as tf
 
 from kerastoolkit import catalog
 from kerastoolkit.experiment import InputError
-from kerastoolkit.show import _quiet, flops, layers, show
+from kerastoolkit.models import recurrent_forecaster, recurrent_language_model
+from kerastoolkit.show import _compiled, _quiet, flops, layers, show
 
 MINE = '''"""Networks on nothing (A. Author 1999)."""
 import keras
@@ -112,6 +114,29 @@ def test_show_tells_of_paper_settings_data_and_parameters_in_plain_json(mine):
 
 def test_an_override_changes_the_network_that_is_shown(mine):
     assert show(mine, {"width": 8})["parameters"]["trainable"] == 8 * 28 + 2 * 8 + 10 * (288 + 1)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ({}, "in training, the loops over time of gru_1"),
+        ({"jit_compile": False}, "nothing"),
+        ({"jit_compile": True}, "in training, the loops over time of gru_1"),
+    ],
+)
+def test_what_xla_compiles_is_told(override, expected):
+    assert show(catalog.find_recipe("weather-gru"), override)["compiled_by_xla"] == expected
+
+
+def test_loops_in_both_directions_and_a_whole_step_are_told_as_compiled():
+    def told(network, jit_compile=False):
+        return _compiled(SimpleNamespace(network=network, jit_compile=jit_compile))
+
+    how = {"cell": "lstm", "window": 5, "features": 2, "horizon": 1, "units": 3}
+    assert told(recurrent_forecaster(**how, bidirectional=True)) == "in training, the loops over time of both_ways_1"
+    assert told(recurrent_forecaster(**how, bidirectional=True, jit_compile=False)) == "nothing"
+    assert told(recurrent_language_model(cell="lstm", vocabulary=4, units=3)) == "nothing"
+    assert told(recurrent_forecaster(**how), jit_compile=True) == "the whole training step"
 
 
 def test_where_the_data_is_not_there_show_says_so_and_what_it_knows(mine, tmp_path):

@@ -16,7 +16,7 @@ import os
 
 import keras
 
-# Each piece has its own share of the batch's rows, and too few make poor matrix products.
+# Measured on 2 processors. Each piece has its own share of the batch's rows, and too few make poor matrix products.
 MOST_PIECES = 4
 
 

@@ -62,6 +62,18 @@ def test_changing_the_future_changes_no_past_forecast_scale_or_window(tmp_path, 
         np.testing.assert_array_equal(values, window_features(after)(inputs)[name])
 
 
+def test_a_file_in_the_form_of_the_jena_climate_is_read(tmp_path):
+    """Its header and the form of its dates: https://www.bgc-jena.mpg.de/wetter/."""
+    header = '"Date Time","p (mbar)","T (degC)","rh (%)","max. wv (m/s)"'
+    times = np.datetime64("2008-12-31T23:50", "s") + np.arange(60) * np.timedelta64(600, "s")
+    lines = [f"{when.item():%d.%m.%Y %H:%M:%S},996.52,{-8 + i / 10:.2f},93.3,1.75" for i, when in enumerate(times)]
+    (tmp_path / "jena.csv").write_text("\n".join([header, *lines]) + "\n")
+    data = weather(str(tmp_path / "jena.csv"), window=6, horizon=2)
+    assert (data.about["targets"], data.about["step"], data.about["season"]) == (("T (degC)",), 600, 144)
+    assert data.about["columns"] == ("p (mbar)", "T (degC)", "rh (%)", "max. wv (m/s)")
+    assert batch(data, "train")["time"][0] == times[5].astype(int)
+
+
 def test_changing_the_training_range_does_change_the_scale(tmp_path, walk):
     before = weather(csv(tmp_path / "a.csv", walk), window=5, horizon=3)
     walk[100] += 50
