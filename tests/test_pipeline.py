@@ -65,3 +65,12 @@ def test_augmentation_is_for_training_alone(experiment):
         pipeline.validation_batches(experiment, seed=0), pipeline.validation_batches(plain, seed=0), strict=True
     ):
         np.testing.assert_array_equal(one["image"], other["image"])
+
+
+def test_no_iterator_waits_for_tf_datas_own_tuning(experiment):
+    made = [
+        pipeline.training_batches(experiment, seed=0, start=0, end=2),
+        pipeline.validation_batches(experiment, seed=0),
+        pipeline.raw_batches(experiment.data.test, 50),
+    ]
+    assert [batches.options().autotune.enabled for batches in made] == [False, False, False]

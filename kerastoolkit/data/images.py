@@ -279,8 +279,10 @@ def _read_prepared(name: str, split: str, data_dir: str | None, size: int) -> Ar
 
     builder = prepared_builder(name, data_dir)
     stored = builder.as_dataset(split=split, shuffle_files=False)
-    pairs = stored.map(lambda one: (one["image"], one["label"]), num_parallel_calls=tf.data.AUTOTUNE)
-    images, labels = zip(*pairs.batch(1_000).prefetch(tf.data.AUTOTUNE).as_numpy_iterator(), strict=True)
+    options = tf.data.Options()
+    options.autotune.enabled = False  # an iterator's end can wait for it for seconds
+    pairs = stored.map(lambda one: (one["image"], one["label"]), num_parallel_calls=os.cpu_count())
+    images, labels = zip(*pairs.batch(1_000).prefetch(2).with_options(options).as_numpy_iterator(), strict=True)
     images, labels = np.concatenate(images), np.concatenate(labels)
     if len(labels) != size:
         found = f"got {len(labels):,} in {builder.data_path}"
