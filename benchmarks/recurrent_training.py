@@ -11,13 +11,10 @@ no loop compiled by XLA, ``whole_step_xla`` with all of the step in one XLA prog
 and settings. They run in turn, each in a process of its own, which warms up first; the ratios are taken within each round.
 """
 
-import argparse
-import json
 import os
-import statistics
-import subprocess
-import sys
 import time
+
+import rounds
 
 EXAMPLES = 4_096
 SETTINGS = {
@@ -169,42 +166,18 @@ CONTESTANTS = {
 }  # fmt: skip
 
 
-def sequences_per_second(name, options):
-    command = [sys.executable, __file__, "--run", name, "--steps", str(options.steps), "--network", options.network,
-               "--cell", options.cell]  # fmt: skip
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    result = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if result.returncode:
-        sys.exit(f"{name} failed: {result.stderr.strip().splitlines()[-1]}")
-    return float(result.stdout.strip().splitlines()[-1])
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = rounds.parser(__doc__, CONTESTANTS)
     parser.add_argument("--network", choices=SETTINGS, default="forecaster")
     parser.add_argument("--cell", choices=("lstm", "gru", "simple_rnn"), default="lstm")
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, help="a multiple of 10  [default: 200 or 20]")
-    parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=["toolkit", "keras", "torch"])
-    parser.add_argument("--json", metavar="FILE")
-    parser.add_argument("--run", choices=CONTESTANTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    options.steps = options.steps or (200 if options.network == "forecaster" else 20)
+    steps = options.steps or (200 if options.network == "forecaster" else 20)
     if options.run:
-        seconds = CONTESTANTS[options.run](options.network, options.cell, options.steps, max(4, options.steps // 10))
-        return print(options.steps * SETTINGS[options.network]["batch"] / seconds)
-    rounds = []
-    for number in range(options.rounds):
-        rounds.append({name: sequences_per_second(name, options) for name in options.only})
-        print(f"round {number + 1}: " + ", ".join(f"{name} {speed:.0f}" for name, speed in rounds[-1].items()), flush=True)
-    results = {name: {"sequences_per_second": statistics.median(each[name] for each in rounds)} for name in options.only}
-    for name in options.only[1:]:
-        ratios = [each[options.only[0]] / each[name] for each in rounds]
-        results[name]["ratio"] = statistics.median(ratios)
-        print(f"{options.only[0]} / {name}: median {results[name]['ratio']:.2f}, from {min(ratios):.2f} to {max(ratios):.2f}")
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump(results, file, indent=2)
+        seconds = CONTESTANTS[options.run](options.network, options.cell, steps, max(4, steps // 10))
+        return print(steps * SETTINGS[options.network]["batch"] / seconds)
+    arguments = ["--steps", str(steps), "--network", options.network, "--cell", options.cell]
+    rounds.compare(__file__, options, arguments, "sequences_per_second")
 
 
 if __name__ == "__main__":

@@ -10,13 +10,10 @@ batch alike, which is cheaper than what the others do. ``torch`` runs a plain lo
 They run in turn, each in a process of its own, which warms up first; the ratios are taken within each round.
 """
 
-import argparse
-import json
 import os
-import statistics
-import subprocess
-import sys
 import time
+
+import rounds
 
 BATCH, IMAGES, WARM_UP = 128, 8_192, 10
 
@@ -152,37 +149,13 @@ def pytorch(steps):
 CONTESTANTS = {"toolkit": toolkit, "keras": stock_keras, "torch": pytorch}
 
 
-def images_per_second(name, steps):
-    command = [sys.executable, __file__, "--run", name, "--steps", str(steps)]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    result = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if result.returncode:
-        sys.exit(f"{name} failed: {result.stderr.strip().splitlines()[-1]}")
-    return float(result.stdout.strip().splitlines()[-1])
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = rounds.parser(__doc__, CONTESTANTS)
     parser.add_argument("--steps", type=int, default=60, help="a multiple of 10")
-    parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
-    parser.add_argument("--json", metavar="FILE")
-    parser.add_argument("--run", choices=CONTESTANTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.run:
         return print(options.steps * BATCH / CONTESTANTS[options.run](options.steps))
-    rounds = []
-    for number in range(options.rounds):
-        rounds.append({name: images_per_second(name, options.steps) for name in options.only})
-        print(f"round {number + 1}: " + ", ".join(f"{name} {speed:.0f}" for name, speed in rounds[-1].items()), flush=True)
-    results = {name: {"images_per_second": statistics.median(each[name] for each in rounds)} for name in options.only}
-    for name in options.only[1:]:
-        ratios = [each[options.only[0]] / each[name] for each in rounds]
-        results[name]["ratio"] = statistics.median(ratios)
-        print(f"{options.only[0]} / {name}: median {results[name]['ratio']:.2f}, from {min(ratios):.2f} to {max(ratios):.2f}")
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump(results, file, indent=2)
+    rounds.compare(__file__, options, ["--steps", str(options.steps)], "images_per_second")
 
 
 if __name__ == "__main__":

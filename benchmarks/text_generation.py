@@ -10,15 +10,11 @@ last 40 characters for each new one, as Keras' example of character-level genera
 each in a process of its own, which warms up first; the ratios are taken within each round.
 """
 
-import argparse
-import json
-import os
-import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
+
+import rounds
 
 CHARACTERS = "".join(sorted("\n !'(),-.:;?" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ" + "abcdefghijklmnopqrstuvwxyz"))
 PROMPT = "MENENIUS:\nWhat work's, my country"
@@ -113,37 +109,15 @@ def timed(write, characters):
 CONTESTANTS = {"saved_model": saved_model, "window_loop": window_loop, "step_loop": step_loop}
 
 
-def characters_per_second(name, options):
-    command = [sys.executable, __file__, "--run", name, "--cell", options.cell, "--characters", str(options.characters)]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    result = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if result.returncode:
-        sys.exit(f"{name} failed: {result.stderr.strip().splitlines()[-1]}")
-    return float(result.stdout.strip().splitlines()[-1])
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = rounds.parser(__doc__, CONTESTANTS)
     parser.add_argument("--cell", choices=("lstm", "gru", "simple_rnn"), default="lstm")
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--characters", type=int, default=500)
-    parser.add_argument("--json", metavar="FILE")
-    parser.add_argument("--run", choices=CONTESTANTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.run:
         return print(CONTESTANTS[options.run](options.cell, options.characters))
-    rounds = []
-    for number in range(options.rounds):
-        rounds.append({name: characters_per_second(name, options) for name in CONTESTANTS})
-        print(f"round {number + 1}: " + ", ".join(f"{name} {speed:.0f}" for name, speed in rounds[-1].items()), flush=True)
-    results = {name: {"characters_per_second": statistics.median(each[name] for each in rounds)} for name in CONTESTANTS}
-    for name in ("window_loop", "step_loop"):
-        ratios = [each["saved_model"] / each[name] for each in rounds]
-        results[name]["ratio"] = statistics.median(ratios)
-        print(f"saved_model / {name}: median {results[name]['ratio']:.2f}, from {min(ratios):.2f} to {max(ratios):.2f}")
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump(results, file, indent=2)
+    arguments = ["--cell", options.cell, "--characters", str(options.characters)]
+    rounds.compare(__file__, options, arguments, "characters_per_second")
 
 
 if __name__ == "__main__":

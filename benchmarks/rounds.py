@@ -1,0 +1,49 @@
+"""What the benchmarks of speed share: contestants that run in turn, and ratios that are taken within each round."""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+
+
+def parser(documentation, contestants):
+    """The options of such a benchmark; ``--run`` is for its own processes."""
+    made = argparse.ArgumentParser(description=documentation.splitlines()[0])
+    made.add_argument("--rounds", type=int, default=5)
+    made.add_argument("--only", nargs="+", choices=contestants, default=list(contestants)[:3])
+    made.add_argument("--json", metavar="FILE")
+    made.add_argument("--run", choices=contestants, help=argparse.SUPPRESS)
+    return made
+
+
+def compare(script, options, arguments, quantity):
+    """Prints each round and the first contestant's ratios to the others; writes the medians to ``options.json``.
+
+    Args:
+        script: the benchmark's file, which prints one number when it is called with ``--run NAME`` and ``arguments``.
+        options: what ``parser`` parsed.
+        quantity: what the number is, such as images_per_second; more is better.
+    """
+    rounds = []
+    for number in range(options.rounds):
+        rounds.append({name: _measure([sys.executable, script, "--run", name, *arguments], name) for name in options.only})
+        print(f"round {number + 1}: " + ", ".join(f"{name} {speed:.0f}" for name, speed in rounds[-1].items()), flush=True)
+    results = {name: {quantity: statistics.median(each[name] for each in rounds)} for name in options.only}
+    first = options.only[0]
+    for name in options.only[1:]:
+        ratios = [each[first] / each[name] for each in rounds]
+        results[name]["ratio"] = statistics.median(ratios)
+        print(f"{first} / {name}: median {results[name]['ratio']:.2f}, from {min(ratios):.2f} to {max(ratios):.2f}")
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump(results, file, indent=2)
+
+
+def _measure(command, name):
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if result.returncode:
+        sys.exit(f"{name} failed: {result.stderr.strip().splitlines()[-1]}")
+    return float(result.stdout.strip().splitlines()[-1])
