@@ -14,7 +14,7 @@ and settings. They run in turn, each in a process of its own, which warms up fir
 import os
 import time
 
-import rounds
+import _rounds as rounds
 
 EXAMPLES = 4_096
 SETTINGS = {

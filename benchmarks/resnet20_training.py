@@ -13,7 +13,7 @@ They run in turn, each in a process of its own, which warms up first; the ratios
 import os
 import time
 
-import rounds
+import _rounds as rounds
 
 BATCH, IMAGES, WARM_UP = 128, 8_192, 10
 

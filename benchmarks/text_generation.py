@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import rounds
+import _rounds as rounds
 
 CHARACTERS = "".join(sorted("\n !'(),-.:;?" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ" + "abcdefghijklmnopqrstuvwxyz"))
 PROMPT = "MENENIUS:\nWhat work's, my country"
