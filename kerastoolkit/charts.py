@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 INK, MUTED, ACCENT, WRONG = "#1f2933", "#9aa5b1", "#2f6fb5", "#c0392b"
@@ -146,4 +147,58 @@ def forecast(past: np.ndarray, values: np.ndarray, times: np.ndarray, forecasts:
         axes.set_ylabel(names[number])
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def image_rows(rows: dict[str, Sequence[np.ndarray]], title: str = "") -> Figure:
+    """A row of images (height, width, 1 or 3), 0..255, for each label: the same images, each time in another form."""
+    columns = max(map(len, rows.values()))
+    figure = Figure(figsize=(1.6 + columns, 0.3 + len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for line, (label, images) in zip(grid, rows.items(), strict=True):
+        for axes in line:
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.spines[:].set_visible(False)
+        for axes, image in zip(line, images, strict=False):
+            show_image(axes, np.clip(np.rint(image), 0, 255).astype(np.uint8))
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8, color=INK)
+    if title:
+        figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def mosaic(images: np.ndarray, title: str, *, gap: int = 1, xlabel: str = "", ylabel: str = "") -> Figure:
+    """Images (rows, columns, height, width, 1 or 3), 0..255, side by side as one."""
+    rows, columns, height, width, channels = images.shape
+    whole = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255.0)
+    for row, column in np.ndindex(rows, columns):
+        top, left = row * (height + gap), column * (width + gap)
+        whole[top : top + height, left : left + width] = images[row, column]
+    longest = max(whole.shape[:2])
+    figure = Figure(figsize=(8 * whole.shape[1] / longest + 0.5, 8 * whole.shape[0] / longest + 0.7), layout="constrained")
+    axes = figure.subplots()
+    show_image(axes, np.clip(np.rint(whole), 0, 255).astype(np.uint8))
+    axes.set(xticks=[], yticks=[], xlabel=xlabel, ylabel=ylabel)
+    axes.spines[:].set_visible(False)
+    axes.set_title(title, fontsize=10)
+    return figure
+
+
+def points_by_class(points: np.ndarray, labels: np.ndarray, classes: Sequence[str], title: str,
+                    axis_names: Sequence[str]) -> Figure:  # fmt: skip
+    """Points (examples, 2), coloured by their label."""
+    figure = Figure(figsize=(7.5, 6), layout="constrained")
+    axes = figure.subplots()
+    colours = colormaps["tab10" if len(classes) <= 10 else "turbo"].resampled(max(10, len(classes)))
+    for number, name in enumerate(classes):
+        mine = points[labels == number]
+        axes.scatter(mine[:, 0], mine[:, 1], s=5, alpha=0.5, linewidths=0, color=colours(number), label=name)
+    axes.set(xlabel=axis_names[0], ylabel=axis_names[1])
+    axes.set_title(title, fontsize=10)
+    if len(classes) <= 25:
+        legend = axes.legend(frameon=False, fontsize=8, markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5))
+        for handle in legend.legend_handles:
+            handle.set_alpha(1)
+    axes.spines[["top", "right"]].set_visible(False)
     return figure

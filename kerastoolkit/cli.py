@@ -197,13 +197,16 @@ def train_command(recipe: str | None, settings: tuple[str, ...], data: str | Non
     click.echo(f"run: {folder}")
 
 
-@_command("evaluate", "evaluate last", "evaluate runs/digits-cnn/1 --split validation --json")
+@_command("evaluate", "evaluate last", "evaluate runs/digits-cnn/1 --split validation --json",
+          "evaluate last --set importance_samples=5000")  # fmt: skip
 @click.argument("run")
 @click.option("--split", type=_split, default="test", show_default=True, help="Which examples to score.")
 @_data
 @_data_dir
+@click.option("--set", "settings", metavar="K=V", multiple=True, help="Change a setting of the scoring; repeatable.")
 @_as_json
-def evaluate_command(run: str, split: str, data: str | None, data_dir: str | None, as_json: bool) -> None:
+def evaluate_command(run: str, split: str, data: str | None, data_dir: str | None, settings: tuple[str, ...],
+                     as_json: bool) -> None:  # fmt: skip
     """Score a finished run, and draw how it does.
 
     The figures go to evaluation.json and the pictures to plots/ in the run's folder.
@@ -211,16 +214,18 @@ def evaluate_command(run: str, split: str, data: str | None, data_dir: str | Non
     with _verb(data_dir, as_json):
         from kerastoolkit.evaluate import evaluate
 
-        record, report = evaluate(run, split=split, data=data, data_dir=data_dir)
+        record, report = evaluate(run, split=split, data=data, data_dir=data_dir, settings=_pairs(settings))
     if as_json:
         return print_json(record)
-    print_facts({key: value for key, value in record.items() if key not in ("figures", "baselines")})
+    print_facts({key: value for key, value in record.items() if key not in ("figures", "baselines", "notes")})
     methods = {record["recipe"]: record["figures"], **record["baselines"]}
     columns = list(dict.fromkeys(name for figures in methods.values() for name in figures))
     rows = [{"method": name, **{key: each.get(key) for key in columns}} for name, each in methods.items()]
     for title, table in {"figures": rows, **report.tables}.items():
         click.echo()
         print_table(table, title=title)
+    for note in report.notes:
+        click.echo(f"note: {note}")
 
 
 @_command(
@@ -241,18 +246,15 @@ def predict_command(target: str, inputs: tuple[str, ...], out: str | None, setti
     Images for a classifier, a CSV file for a forecaster, a prompt for a language model, whose settings are temperature, top_k,
     length and seed.
     """
-    for each in settings:
-        if "=" not in each:
-            raise click.UsageError(f"a setting must be NAME=VALUE, got {each}")
+    chosen = _pairs(settings)
     with _verb(None, as_json):
         from kerastoolkit.predict import predict
 
-        chosen = dict(each.split("=", 1) for each in settings)
         rows = predict(target, list(inputs), out=out, settings=chosen)
     if as_json:
         return print_json({"predictions": rows})
     # What has parts of its own, such as the probability of every class, is for --json.
-    print_table([{key: value for key, value in row.items() if not isinstance(value, dict)} for row in rows])
+    print_table([{key: value for key, value in row.items() if not isinstance(value, (dict, list))} for row in rows])
 
 
 @_command("export", "export last", "export runs/digits-cnn/1 exported/digits")
@@ -331,6 +333,13 @@ def compare_command(runs: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         return print_json({"runs": rows})
     print_table(rows)
+
+
+def _pairs(settings: tuple[str, ...]) -> dict[str, str]:
+    for each in settings:
+        if "=" not in each:
+            raise click.UsageError(f"a setting must be NAME=VALUE, got {each}")
+    return dict(each.split("=", 1) for each in settings)
 
 
 def _recipe(text: str, settings: tuple[str, ...], **short: Any) -> tuple[catalog.Recipe, dict[str, Any]]:

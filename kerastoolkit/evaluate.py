@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from kerastoolkit import charts
 from kerastoolkit.checkpoints import write_file
-from kerastoolkit.experiment import Data, InputError, Report, rebuild
+from kerastoolkit.experiment import Data, InputError, Report, chosen_settings, rebuild
 from kerastoolkit.pipeline import call, naming_unreadable, raw_batches
 from kerastoolkit.runs import find_finished_run, use_data_dir
 from kerastoolkit.serving.model import decoded_model, load_serving_model, with_settings
@@ -21,7 +21,8 @@ BATCH_SIZE = 250
 
 
 def evaluate(
-    run: str, *, split: str = "test", data: str | None = None, data_dir: str | None = None
+    run: str, *, split: str = "test", data: str | None = None, data_dir: str | None = None,
+    settings: dict[str, str] | None = None,
 ) -> tuple[dict[str, Any], Report]:
     """Scores a finished run and draws what its task deserves.
 
@@ -30,11 +31,13 @@ def evaluate(
         split: test, validation or train.
         data: another data set of the same kind than the one trained on, by name or path.
         data_dir: where the data sets are; by default where they were in training.
+        settings: the task's settings of scoring where they differ from its defaults, as text.
     Returns:
         (what evaluation.json says, the report). evaluation.json and plots/ are written for the run's own test split; for any
         other split or data, evaluation-<split>.json or nothing.
     Raises:
-        InputError: no such run, split or data, or the data has other classes, columns or steps.
+        InputError: no such run, split or data, a setting that the task has not, or the data has other classes, columns,
+            steps or sizes.
     """
     folder, record = find_finished_run(run)
     use_data_dir(data_dir or record.get("data_dir"))
@@ -43,13 +46,16 @@ def evaluate(
     if not source.size:
         raise InputError(f"{examples.name} has no {split} examples in this run")
     task = rebuild(record["task"])
+    scoring = chosen_settings(task.scoring, settings or {}, of=f"scoring {task.name}")
     _check_same_kind(examples, record)
     serving = load_serving_model(folder)
+    _check_same_size(examples, serving)
     began = time.monotonic()
-    report = task.score(answered(serving, examples, split, task.settings), examples)
+    report = task.score(answered(serving, examples, split, task.settings), examples, serving, **scoring)
     result = {
         "run": str(folder), "recipe": record["recipe"], "data": examples.name, "split": split, "examples": source.size,
-        "figures": report.figures, "baselines": report.baselines, "seconds": round(time.monotonic() - began, 2),
+        "figures": report.figures, "baselines": report.baselines, **({"settings": scoring} if scoring else {}),
+        **({"notes": list(report.notes)} if report.notes else {}), "seconds": round(time.monotonic() - began, 2),
     }  # fmt: skip
     if data is None:
         suffix = "" if split == "test" else f"-{split}"
@@ -94,3 +100,10 @@ def _check_same_kind(data: Data, record: dict[str, Any]) -> None:
     if "step" in trained and data.about.get("step") != trained["step"]:
         rows = f"{data.about.get('step')} seconds apart, not {trained['step']}"
         raise InputError(f"the rows of {data.name} are {rows} as the run was trained on")
+
+
+def _check_same_size(data: Data, serving: Any) -> None:
+    wanted, got = decoded_model(serving).inputs[0].shape[1:], data.about.get("shape")
+    if got is not None and len(got) == len(wanted) and tuple(got) != tuple(wanted):
+        sizes = (" x ".join(map(str, shape)) for shape in (got, wanted))
+        raise InputError("the images of {} are {}, not {} as the run was trained on".format(data.name, *sizes))

@@ -86,12 +86,14 @@ class Report:
         baselines: method -> {plain name -> number}, other methods on the same examples.
         tables: title -> rows (dicts of cells with the same keys).
         pictures: file name without suffix -> matplotlib Figure.
+        notes: sentences on how it was measured.
     """
 
     figures: dict[str, float]
     baselines: dict[str, dict[str, float]] = field(default_factory=dict)
     tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     pictures: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,12 +107,16 @@ class Task:
         metrics: plain name -> function (targets, network outputs) -> one value per example (batch,), averaged in training.
         decode: preprocess model -> model from encoded bytes to what ``preprocess`` takes; None where raw is never encoded.
         answer: network -> model from network inputs (and side outputs) to answers, a dict of named tensors.
-        score: (iterable of (raw batch, answers), Data) -> Report; batches are dicts of NumPy arrays.
+        score: (iterable of (raw batch, answers), Data, serving model) -> Report; batches are dicts of NumPy arrays; the
+            serving model is for what its answers alone do not tell.
         read: what a person points at on the command line (list of str) -> (names, raw inputs as a dict of NumPy arrays).
         tell: (names, answers) -> a row (dict) for each input, for tables and JSON.
         draw: (raw inputs of one example, its answers, name) -> matplotlib Figure.
         probe: serving model -> raw inputs of made-up examples, on which an export is compared with the run.
         settings: what ``answer`` takes besides what ``preprocess`` gives, (batch,) each: name -> default, an int or a float.
+        scoring: what ``score`` takes besides, by keyword: name -> default, an int or a float.
+        endpoints: decoded part of the serving model -> {name: model}, which ``export`` writes beside ``serve``.
+        files: answers of one example -> {end of a file's name: contents}, which ``predict`` writes beside what it draws.
         description: how to make this record again; filled in by ``described``.
     """
 
@@ -126,6 +132,9 @@ class Task:
     probe: Callable[[Any], dict[str, Any]]
     decode: Callable[[Any], Any] | None = None
     settings: dict[str, float] = field(default_factory=dict)
+    scoring: dict[str, float] = field(default_factory=dict)
+    endpoints: Callable[[Any], dict[str, Any]] | None = None
+    files: Callable[[dict[str, Any]], dict[str, bytes]] | None = None
     description: dict[str, Any] = field(default_factory=dict)
 
 
@@ -163,6 +172,24 @@ class Experiment:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+def chosen_settings(defaults: dict[str, float], given: dict[str, str], *, of: str) -> dict[str, float]:
+    """The defaults, and in their place what is given as text, in the type of its default; ``of`` is what messages call them by.
+
+    Raises:
+        InputError: a name has no default, or a text is no number of its type.
+    """
+    chosen = dict(defaults)
+    for name, text in given.items():
+        if name not in chosen:
+            raise InputError(f"{of} has no setting {name} (it has: {', '.join(chosen) or 'none'})")
+        kind = type(chosen[name])
+        try:
+            chosen[name] = kind(text)
+        except ValueError:
+            raise InputError(f"{name} must be {'a number' if kind is float else 'a whole number'}, got {text}") from None
+    return chosen
 
 
 def described(function: Callable[..., Any]) -> Callable[..., Any]:

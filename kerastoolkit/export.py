@@ -13,21 +13,23 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerastoolkit.experiment import InputError, RunError, rebuild
+from kerastoolkit.experiment import InputError, RunError, Task, rebuild
 from kerastoolkit.pipeline import call
 from kerastoolkit.runs import find_finished_run
-from kerastoolkit.serving.model import decoded_model, load_serving_model
+from kerastoolkit.serving.model import decoded_model, from_encoded, load_serving_model
 
 # TensorFlow's place for files that travel with a SavedModel and that no op of it reads.
 DESCRIPTION = Path("assets.extra") / "kerastoolkit.json"
-TOLERANCE = 1e-5
+TOLERANCE = 1e-5  # of the larger of 1 and the answer
+PROBED = 3  # made-up examples, as many as a task's probe has
 
 
 def export(run: str, directory: str | None = None) -> Path:
     """Writes the SavedModel of a finished run; returns its directory.
 
     The endpoint ``serve`` (also ``serving_default``) takes raw input (files' bytes); ``serve_decoded`` takes what decoding would
-    give (pixels). Both are compared with the run's own answers before the directory appears.
+    give (pixels); what else the task offers (``encode``, ``sample``, ...) has a name of its own. All are compared with the run's
+    own answers before the directory appears.
 
     Args:
         run: a run folder, or ``last``.
@@ -46,11 +48,12 @@ def export(run: str, directory: str | None = None) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".exporting-", dir=target.parent) as temporary:
             written = Path(temporary) / "saved_model"
-            _write(serving, written)
+            endpoints = endpoints_of(serving, task)
+            _write(serving, written, endpoints)
             extra = written / DESCRIPTION
             extra.parent.mkdir()
             extra.write_text(json.dumps({"task": record["task"], "recipe": record["recipe"]}, indent=2) + "\n")
-            _compare(serving, written, task.probe(serving))
+            _compare(serving, written, task.probe(serving), endpoints)
             os.chmod(written, 0o755)
             os.rename(written, target)
     except OSError as error:
@@ -58,13 +61,20 @@ def export(run: str, directory: str | None = None) -> Path:
     return target
 
 
-def _write(serving: keras.Model, path: Path) -> None:
+def endpoints_of(serving: keras.Model, task: Task) -> dict[str, keras.Model]:
+    """What an export offers, by name: ``serve``, ``serve_decoded`` where raw input is encoded, and the task's own."""
+    decoded = decoded_model(serving)
+    own = task.endpoints(decoded) if task.endpoints else {}
+    return {
+        "serve": serving,
+        **({"serve_decoded": decoded} if decoded is not serving else {}),
+        **{name: from_encoded(serving, model) for name, model in own.items()},
+    }
+
+
+def _write(serving: keras.Model, path: Path, endpoints: dict[str, keras.Model]) -> None:
     archive = keras.export.ExportArchive()
     archive.track(serving)
-    endpoints = {"serve": serving}
-    decoded = decoded_model(serving)
-    if decoded is not serving:
-        endpoints["serve_decoded"] = decoded
     for name, model in endpoints.items():
         signature = [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=tensor.name) for tensor in model.inputs]
         archive.add_endpoint(name, _by_name(model), input_signature=signature)
@@ -77,25 +87,42 @@ def _by_name(model: keras.Model):
     return lambda *tensors: call(model, dict(zip(names, tensors, strict=True)))
 
 
-def _compare(serving: keras.Model, path: Path, probe: dict[str, Any]) -> None:
-    """Answers made-up examples with the run's model and with the written one.
+def _compare(serving: keras.Model, path: Path, probe: dict[str, Any], endpoints: dict[str, keras.Model]) -> None:
+    """Answers made-up examples with the run's model and with the written one, at every endpoint.
 
     Raises:
         RunError: an answer differs.
     """
-    tensors = {name: tf.constant(value.tolist() if value.dtype == object else value) for name, value in probe.items()}
     loaded = tf.saved_model.load(path)  # kept in a name: its variables are gone with it
-    expected = call(serving, tensors)
-    actual = loaded.signatures["serving_default"](**tensors)
-    for name, value in expected.items():
-        difference = _difference(np.asarray(value), actual[name].numpy())
-        if not difference <= TOLERANCE:
-            raise RunError(f"the exported model's {name} differs from the run's by {difference}; nothing was written")
+    for endpoint, model in endpoints.items():
+        tensors = {tensor.name: _made_up(tensor, probe) for tensor in model.inputs}
+        expected, actual = call(model, tensors), loaded.signatures[_signature(endpoint)](**tensors)
+        for name, value in expected.items():
+            difference = _difference(np.asarray(value), actual[name].numpy())
+            if not difference <= TOLERANCE:
+                where = f"{endpoint}: the exported model's {name}"
+                raise RunError(f"{where} differs from the run's by {difference:.1e}; nothing was written")
+
+
+def _signature(endpoint: str) -> str:
+    return "serving_default" if endpoint == "serve" else endpoint
+
+
+def _made_up(tensor: Any, probe: dict[str, Any]) -> tf.Tensor:
+    """What the probe has for an input, else a few numbers of its type."""
+    value = probe.get(tensor.name)
+    if value is not None and (value.dtype == object) == (tensor.dtype == "string"):
+        return tf.constant(value.tolist() if value.dtype == object else value)
+    generator, shape = np.random.default_rng(0), (PROBED, *(size or 1 for size in tensor.shape[1:]))
+    if tensor.dtype.startswith("int"):
+        return tf.constant(generator.integers(1, 9, shape), tensor.dtype)
+    return tf.constant(generator.normal(size=shape), tensor.dtype)
 
 
 def _difference(expected: np.ndarray, actual: np.ndarray) -> float:
     if expected.shape != actual.shape:
         return float("inf")
     if np.issubdtype(expected.dtype, np.number):
-        return float(np.max(np.abs(expected.astype(np.float64) - actual.astype(np.float64)), initial=0.0))
+        expected = expected.astype(np.float64)
+        return float(np.max(np.abs(expected - actual) / np.maximum(1.0, np.abs(expected)), initial=0.0))
     return 0.0 if np.array_equal(expected, actual) else float("inf")

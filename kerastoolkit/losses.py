@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from keras import ops
 
 
@@ -34,6 +36,48 @@ def quantile_loss(targets, outputs, levels):
     levels = ops.convert_to_tensor(levels, outputs.dtype)
     errors = ops.expand_dims(targets, -1) - outputs
     return mean_per_example(ops.maximum(levels * errors, (levels - 1.0) * errors))
+
+
+def squared_error(targets, outputs):
+    """Sum of squared differences over all but the batch: (batch, ...) float twice -> (batch,), in the targets' unit squared."""
+    return sum_per_example(ops.square(targets - outputs))
+
+
+def bernoulli_nll(targets, logits):
+    """Negative log-likelihood of independent Bernoulli variables: Kingma & Welling 2013, appendix C.1,
+    https://arxiv.org/abs/1312.6114.
+
+    Input   targets  (batch, ...) float, 0 or 1; what lies between counts as the share of ones, which gives a cross-entropy
+            logits   same shape
+    Output  loss     (batch,) float, nats, summed over all but the batch
+    """
+    return sum_per_example(ops.binary_crossentropy(targets, logits, from_logits=True))
+
+
+def gaussian_nll(targets, mean, log_variance):
+    """Negative log-density of independent Gaussian variables: Kingma & Welling 2013, appendix C.2.
+
+    Input   targets, mean, log_variance  (batch, ...) float
+    Output  loss                         (batch,) float, nats, summed over all but the batch
+    """
+    return 0.5 * sum_per_example(math.log(2 * math.pi) + log_variance + ops.square(targets - mean) * ops.exp(-log_variance))
+
+
+def image_nll(targets, outputs):
+    """What a decoder's outputs say of images: Bernoulli where they are logits alone, Gaussian where they have a variance.
+
+    Input   targets  (batch, height, width, channels) float, 0..1
+            outputs  a dict: logits, and pixel_log_variance or not, same shape
+    Output  loss     (batch,) float, nats
+    """
+    if "pixel_log_variance" in outputs:
+        return gaussian_nll(targets, ops.sigmoid(outputs["logits"]), outputs["pixel_log_variance"])
+    return bernoulli_nll(targets, outputs["logits"])
+
+
+def sum_per_example(values):
+    """(batch, ...) -> (batch,): the sum over all axes but the first."""
+    return ops.sum(values, axis=tuple(range(1, len(values.shape))))
 
 
 def mean_per_example(values):

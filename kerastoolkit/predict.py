@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from kerastoolkit import charts
 from kerastoolkit.checkpoints import write_file
-from kerastoolkit.experiment import InputError, RunError, Task, rebuild
+from kerastoolkit.experiment import InputError, RunError, chosen_settings, rebuild
 from kerastoolkit.export import DESCRIPTION
 from kerastoolkit.pipeline import call
 from kerastoolkit.runs import find_finished_run
@@ -37,7 +37,7 @@ def predict(
     """
     answer, description = _load(target)
     task = rebuild(description)
-    chosen = _settings(task, settings or {})
+    chosen = chosen_settings(task.settings, settings or {}, of=task.name)
     names, raw = task.read(inputs)
     rows = []
     for start in range(0, len(names), BATCH_SIZE):
@@ -47,24 +47,13 @@ def predict(
         rows += task.tell(some, answers)
         if out is not None:
             for i, name in enumerate(some):
-                figure = task.draw(_example(part, i), _example(answers, i), name)
-                _write_picture(Path(out), start + i, name, charts.png(figure))
+                answered = _example(answers, i)
+                figure = task.draw(_example(part, i), answered, name)
+                files = {".png": charts.png(figure), **(task.files(answered) if task.files else {})}
+                for ending, contents in files.items():
+                    # The number keeps apart inputs of the same name from different folders.
+                    _write(Path(out), f"{start + i + 1:03d}-{Path(name).stem}{ending}", contents)
     return rows
-
-
-def _settings(task: Task, given: dict[str, str]) -> dict[str, float]:
-    """The task's settings, those given in the type of their default."""
-    chosen = dict(task.settings)
-    for name, text in given.items():
-        if name not in chosen:
-            has = ", ".join(chosen) or "none"
-            raise InputError(f"{task.name} has no setting {name} (it has: {has})")
-        kind = type(chosen[name])
-        try:
-            chosen[name] = kind(text)
-        except ValueError:
-            raise InputError(f"{name} must be {'a number' if kind is float else 'a whole number'}, got {text}") from None
-    return chosen
 
 
 def _load(target: str) -> tuple[Callable[[dict[str, tf.Tensor]], dict[str, Any]], dict[str, Any]]:
@@ -89,10 +78,9 @@ def _tensors(raw: dict[str, Any]) -> dict[str, tf.Tensor]:
     return {name: tf.constant(value.tolist() if value.dtype == object else value) for name, value in raw.items()}
 
 
-def _write_picture(folder: Path, number: int, name: str, contents: bytes) -> None:
+def _write(folder: Path, name: str, contents: bytes) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{folder} could not be made ({error.strerror})") from error
-    # The number keeps apart inputs of the same name from different folders.
-    write_file(folder / f"{number + 1:03d}-{Path(name).stem}.png", contents)
+    write_file(folder / name, contents)

@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from kerastoolkit.experiment import InputError
+from kerastoolkit.serving.random_numbers import hashed
 
 Augment = Callable[..., dict[str, Any]]
 
@@ -97,7 +98,7 @@ def chain(*augments: Augment) -> Augment:
 
     def augment(raw: dict[str, Any], seeds: tf.Tensor, fetch: Any = None) -> dict[str, Any]:
         for number, step in enumerate(augments):
-            raw = step(raw, tf.bitcast(_hash(seeds, 1_000 + number), tf.int32), fetch)
+            raw = step(raw, tf.bitcast(hashed(seeds, 1_000 + number), tf.int32), fetch)
         return raw
 
     return augment
@@ -105,23 +106,5 @@ def chain(*augments: Augment) -> Augment:
 
 def _draw(seeds: tf.Tensor, stream: int, below: int) -> tf.Tensor:
     """A whole number 0 .. below - 1 for each example, (batch,) int64: its hash's upper 24 bits, scaled."""
-    upper = tf.cast(tf.bitwise.right_shift(_hash(seeds, stream), tf.constant(40, tf.uint64)), tf.int64)
+    upper = tf.cast(tf.bitwise.right_shift(hashed(seeds, stream), tf.constant(40, tf.uint64)), tf.int64)
     return (upper * below) // 2**24
-
-
-def _hash(seeds: tf.Tensor, stream: int) -> tf.Tensor:
-    """Seed pairs (batch, 2) int32 and the number of a stream -> (batch,) uint64, evenly spread.
-
-    A generator is seeded for a whole batch; only a hash gives each example numbers of its own in a few
-    operations.
-    """
-    return _mix(_mix(tf.bitcast(seeds, tf.uint64)) + tf.constant(stream, tf.uint64))
-
-
-def _mix(x: tf.Tensor) -> tf.Tensor:
-    """The finaliser of SplitMix64: Steele, Lea & Flood 2014, figure 17, https://doi.org/10.1145/2660193.2660195."""
-    x = x + tf.constant(0x9E3779B97F4A7C15, tf.uint64)
-    for shift_by, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(shift_by, tf.uint64)))
-        x = x * tf.constant(factor, tf.uint64)
-    return tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(31, tf.uint64)))

@@ -5,10 +5,11 @@ All of it is checked before anything is trained on, because a fault in the ninth
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,7 @@ def image_folder(path: str, *, validation: float = 0.1) -> Data:
     faults: list[str] = []
     splits, skipped = _list_splits(root, faults)
     _refuse(faults)
-    for file in (file for files in splits.values() for images in files.values() for file in images):
-        try:
-            check_image_file(file)
-        except InputError as error:
-            faults.append(str(error))
-    _refuse(faults)
+    _refuse(_not_images(file for files in splits.values() for images in files.values() for file in images))
 
     classes = tuple(splits["train"])
     examples = {name: _examples(files, classes) for name, files in splits.items()}
@@ -72,6 +68,56 @@ def image_folder(path: str, *, validation: float = 0.1) -> Data:
     about.training_files = examples["train"][0]
     sources = {name: _source(*found) for name, found in examples.items()}
     return Data(root.resolve().name, **sources, inputs=("image",), encoded=True, about=about)
+
+
+def flat_folder(path: str, *, validation: float = 0.1) -> Data:
+    """Images of any size, without labels: all that are in a folder and in the folders inside it.
+
+    A tenth is the test split and validation is cut from the others, by the hash of an image's name.
+
+    Raw examples: image () string, the bytes of a file.
+
+    Args:
+        path: the folder.
+        validation: a fraction below 1, a count, or 0.
+    Raises:
+        InputError: one line with the first fault (a file, a rule, a value) and the number of others.
+    """
+    root = Path(path).expanduser()
+    faults: list[str] = []
+    found = list(_walk(root, faults))
+    files = sorted(file for file in found if file.suffix.lower() in SUFFIXES)
+    faults += _not_images(files)
+    _refuse(faults)
+    if len(files) < 3:
+        raise InputError(f"{root}: needs at least 3 images ({' '.join(SUFFIXES)}), got {len(files)}")
+    train = files, np.zeros(len(files), np.int64)
+    train, test = _cut(*train, max(1, number_to_cut(TEST_SHARE, len(files), name="test")), root)
+    train, held_out = _cut(*train, number_to_cut(validation, len(train[0]), name="validation"), root)
+
+    def without_labels(files: list[Path], labels: np.ndarray) -> Source:
+        source = _source(files, labels)
+        return dataclasses.replace(source, fetch=lambda indices: {"image": source.fetch(indices)["image"]})
+
+    sources = [without_labels(*each) for each in (train, held_out, test)]
+    about = {"shape": None, "channels": 3, "skipped": len(found) - len(files)}
+    return Data(root.resolve().name, *sources, inputs=("image",), encoded=True, about=about)
+
+
+def has_images_outside_class_folders(path: str) -> bool:
+    """Whether a folder holds image files itself, and so is no folder of class folders."""
+    root = Path(path).expanduser()
+    return root.is_dir() and any(file.suffix.lower() in SUFFIXES for file in root.iterdir() if not file.name.startswith("."))
+
+
+def _not_images(files: Iterable[Path]) -> list[str]:
+    faults = []
+    for file in files:
+        try:
+            check_image_file(file)
+        except InputError as error:
+            faults.append(str(error))
+    return faults
 
 
 class _Facts(dict):

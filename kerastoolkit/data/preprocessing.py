@@ -56,3 +56,13 @@ def window_features(series: Data) -> keras.Model:
     features = WindowFeatures(about["mean"], about["deviation"], about["logarithmic"], about["places"], about["calendar"],
                               about["step"], name="window_features")  # fmt: skip
     return keras.Model(inputs, features(inputs), name="preprocess")
+
+
+def intensities(images: Data) -> keras.Model:
+    """Pixels -> intensities between 0 and 1.
+
+    Input   image  (batch, height, width, channels) float32, 0..255, of the data's own size
+    Output         same shape, 0..1
+    """
+    pixels = keras.Input(images.about["shape"], name="image")
+    return keras.Model(pixels, keras.layers.Rescaling(1 / 255, name="intensities")(pixels), name="preprocess")

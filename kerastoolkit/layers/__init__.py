@@ -1,9 +1,12 @@
 """The few layers that the builders need and Keras lacks; all maths in ``keras.ops``."""
 
 from kerastoolkit.layers.batch_normalization import BatchNormalization as BatchNormalization
+from kerastoolkit.layers.corruption import Corruption as Corruption
+from kerastoolkit.layers.gaussian_sample import GaussianSample as GaussianSample
 from kerastoolkit.layers.local_response_normalization import (
     LocalResponseNormalization as LocalResponseNormalization,
 )
 from kerastoolkit.layers.recurrent import GRU as GRU
 from kerastoolkit.layers.recurrent import LSTM as LSTM
 from kerastoolkit.layers.recurrent import SimpleRNN as SimpleRNN
+from kerastoolkit.layers.sparsity import SparsityPenalty as SparsityPenalty

@@ -60,6 +60,34 @@ def decoded_model(serving: keras.Model) -> keras.Model:
     return serving if serving.name == DECODED else serving.get_layer(DECODED)
 
 
+def from_encoded(serving: keras.Model, model: keras.Model) -> keras.Model:
+    """A model of the decoded inputs of ``serving`` with the decoding of ``serving`` before it; any other as it is."""
+    decoded = decoded_model(serving)
+    if decoded is serving or [tensor.name for tensor in decoded.inputs] != [tensor.name for tensor in model.inputs][:1]:
+        return model
+    (decode,) = (layer for layer in serving.layers if isinstance(layer, keras.Model) and layer is not decoded)
+    inputs = {**_inputs_like(model), **_inputs_like(decode)}
+    found = decode(_alone({tensor.name: inputs[tensor.name] for tensor in decode.inputs}))
+    taken = {tensor.name: inputs[tensor.name] for tensor in model.inputs} | {decoded.inputs[0].name: found}
+    return keras.Model(_alone(inputs), model(_alone(taken)), name=model.name)
+
+
+def inner_layer(model: keras.Model, name: str) -> keras.layers.Layer:
+    """The layer of that name in a model or in the models that it is made of.
+
+    Raises:
+        InputError: there is none.
+    """
+    models = [model]
+    while models:
+        layers = models.pop(0).layers
+        for layer in layers:
+            if layer.name == name:
+                return layer
+        models += [layer for layer in layers if isinstance(layer, keras.Model)]
+    raise InputError(f"the model {model.name} has no {name}")
+
+
 def load_serving_model(folder: Path) -> keras.Model:
     """The serving model of a finished run.
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
-from PIL import Image
 
 from kerastoolkit import charts
 from kerastoolkit.experiment import Data, Report, Task, described
 from kerastoolkit.losses import softmax_cross_entropy
-from kerastoolkit.serving.image_files import read_image_files
-from kerastoolkit.serving.images import ClassNames, DecodeImages
+from kerastoolkit.serving.images import ClassNames
+from kerastoolkit.tasks._image_files import decode_images, made_up_images, pixels_of, read_images
 
 # Szegedy et al. 2014, section 5: the loss of each auxiliary classifier counts 0.3.
 AUXILIARY_WEIGHT = 0.3
@@ -59,15 +57,6 @@ def classification(classes: list[str] | tuple[str, ...], label_smoothing: float 
         label = ClassNames(classes, name="label")(probabilities)
         return keras.Model(inputs, {"label": label, "probabilities": probabilities}, name="answer")
 
-    def decode(preprocess: keras.Model) -> keras.Model:
-        contents = keras.Input((), dtype="string", name="image")
-        pixels = DecodeImages(*preprocess.inputs[0].shape[1:], name="decode")(contents)
-        return keras.Model(contents, pixels, name="decode_images")
-
-    def read(paths: list[str]) -> tuple[list[str], dict[str, Any]]:
-        names, contents = read_image_files(paths)
-        return names, {"image": np.array(contents, dtype=object)}
-
     def tell(names: list[str], answers: dict[str, Any]) -> list[dict[str, Any]]:
         return [
             {"input": name, "label": classes[probabilities.argmax()], "probability": float(probabilities.max()),
@@ -77,11 +66,12 @@ def classification(classes: list[str] | tuple[str, ...], label_smoothing: float 
 
     def draw(raw: dict[str, Any], answers: dict[str, Any], name: str):
         best = np.argsort(-answers["probabilities"], kind="stable")[:TOP]
-        return charts.probabilities(_pixels(raw["image"]), [classes[i] for i in best], answers["probabilities"][best], name)
+        return charts.probabilities(pixels_of(raw["image"]), [classes[i] for i in best], answers["probabilities"][best], name)
 
     return Task(
-        name="classification", encode=encode, loss=loss, metrics={"accuracy": accuracy}, decode=decode, answer=answer,
-        score=lambda batches, data: _score(batches, data, classes), read=read, tell=tell, draw=draw, probe=_probe)  # fmt: skip
+        name="classification", encode=encode, loss=loss, metrics={"accuracy": accuracy}, decode=decode_images,
+        answer=answer, score=lambda batches, data, serving: _score(batches, data, classes), read=read_images, tell=tell,
+        draw=draw, probe=made_up_images)  # fmt: skip
 
 
 def _logits(outputs):
@@ -112,7 +102,7 @@ def _score(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], data: Data,
     pictures = {"confusion": charts.confusion(matrix, classes)}
     if mistakes:
         pictures["mistakes"] = charts.image_grid(
-            [_pixels(image) for _, image, _, _ in mistakes],
+            [pixels_of(image) for _, image, _, _ in mistakes],
             [f"{classes[answer]} {confidence:.0%}\nis {classes[truth]}" for confidence, _, truth, answer in mistakes],
         )
     majority = {"accuracy": float(matrix.sum(axis=1).max() / matrix.sum())}
@@ -129,23 +119,3 @@ def _by_class(matrix: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
         figures = {"precision": float(precision), "recall": float(recall), "f1": float(f1)}
         rows.append({"class": name, **figures, "images": int(there)})
     return rows
-
-
-def _pixels(image: Any) -> np.ndarray:
-    """A raw image, encoded or not, as uint8 (height, width, channels)."""
-    if isinstance(image, bytes):
-        image = Image.open(io.BytesIO(image))
-        image.thumbnail((512, 512))
-        return np.asarray(image.convert("RGB"))
-    return np.asarray(image)
-
-
-def _probe(serving: keras.Model) -> dict[str, Any]:
-    """Made-up pictures, PNG and JPEG, of two sizes."""
-    generator, contents = np.random.default_rng(0), []
-    for kind, height, width in (("PNG", 40, 30), ("JPEG", 33, 65), ("PNG", 8, 8)):
-        coarse = Image.fromarray(generator.integers(0, 256, (4, 4, 3), dtype=np.uint8))
-        file = io.BytesIO()
-        coarse.resize((width, height), Image.Resampling.BICUBIC).save(file, kind)
-        contents.append(file.getvalue())
-    return {"image": np.array(contents, dtype=object)}

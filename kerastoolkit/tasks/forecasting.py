@@ -115,7 +115,7 @@ def forecasting(columns: list[str], targets: list[str], window: int, horizon: in
 
     return Task(
         name="forecasting", encode=encode, loss=training_loss, metrics={}, answer=answer,
-        score=lambda batches, data: _score(batches, data, list(quantiles)), read=read, tell=tell, draw=draw,
+        score=lambda batches, data, serving: _score(batches, data, list(quantiles)), read=read, tell=tell, draw=draw,
         probe=probe)  # fmt: skip
 
 

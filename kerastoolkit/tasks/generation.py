@@ -73,7 +73,7 @@ def character_generation(characters: str) -> Task:
     return Task(
         name="character generation", encode=encode, loss=loss,
         metrics={"bits_per_character": lambda tokens, logits: loss(tokens, logits) / math.log(2)}, answer=answer,
-        score=lambda batches, data: _score(batches, data, characters), read=read, tell=tell, draw=draw,
+        score=lambda batches, data, serving: _score(batches, data, characters), read=read, tell=tell, draw=draw,
         probe=lambda serving: _probe(characters), settings=SETTINGS)  # fmt: skip
 
 
