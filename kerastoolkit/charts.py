@@ -190,14 +190,15 @@ def points_by_class(points: np.ndarray, labels: np.ndarray, classes: Sequence[st
     """Points (examples, 2), coloured by their label."""
     figure = Figure(figsize=(7.5, 6), layout="constrained")
     axes = figure.subplots()
+    size = float(np.clip(20_000 / len(points), 4, 25))
     colours = colormaps["tab10" if len(classes) <= 10 else "turbo"].resampled(max(10, len(classes)))
     for number, name in enumerate(classes):
         mine = points[labels == number]
-        axes.scatter(mine[:, 0], mine[:, 1], s=5, alpha=0.5, linewidths=0, color=colours(number), label=name)
+        axes.scatter(mine[:, 0], mine[:, 1], s=size, alpha=0.6, linewidths=0, color=colours(number), label=name)
     axes.set(xlabel=axis_names[0], ylabel=axis_names[1])
     axes.set_title(title, fontsize=10)
     if len(classes) <= 25:
-        legend = axes.legend(frameon=False, fontsize=8, markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5))
+        legend = axes.legend(frameon=False, fontsize=8, markerscale=2, loc="center left", bbox_to_anchor=(1, 0.5))
         for handle in legend.legend_handles:
             handle.set_alpha(1)
     axes.spines[["top", "right"]].set_visible(False)

@@ -40,7 +40,7 @@ def quantile_loss(targets, outputs, levels):
 
 def squared_error(targets, outputs):
     """Sum of squared differences over all but the batch: (batch, ...) float twice -> (batch,), in the targets' unit squared."""
-    return sum_per_example(ops.square(targets - outputs))
+    return sum_per_example(ops.square(_flat(targets) - _flat(outputs)))
 
 
 def bernoulli_nll(targets, logits):
@@ -51,7 +51,7 @@ def bernoulli_nll(targets, logits):
             logits   same shape
     Output  loss     (batch,) float, nats, summed over all but the batch
     """
-    return sum_per_example(ops.binary_crossentropy(targets, logits, from_logits=True))
+    return sum_per_example(ops.binary_crossentropy(_flat(targets), _flat(logits), from_logits=True))
 
 
 def gaussian_nll(targets, mean, log_variance):
@@ -60,7 +60,8 @@ def gaussian_nll(targets, mean, log_variance):
     Input   targets, mean, log_variance  (batch, ...) float
     Output  loss                         (batch,) float, nats, summed over all but the batch
     """
-    return 0.5 * sum_per_example(math.log(2 * math.pi) + log_variance + ops.square(targets - mean) * ops.exp(-log_variance))
+    squares, log_variance = ops.square(_flat(targets) - _flat(mean)), _flat(log_variance)
+    return 0.5 * sum_per_example(math.log(2 * math.pi) + log_variance + squares * ops.exp(-log_variance))
 
 
 def image_nll(targets, outputs):
@@ -73,6 +74,11 @@ def image_nll(targets, outputs):
     if "pixel_log_variance" in outputs:
         return gaussian_nll(targets, ops.sigmoid(outputs["logits"]), outputs["pixel_log_variance"])
     return bernoulli_nll(targets, outputs["logits"])
+
+
+def _flat(values):
+    """(batch, ...) -> (batch, numbers): XLA is slow in a last dimension of one channel."""
+    return ops.reshape(values, (ops.shape(values)[0], -1))
 
 
 def sum_per_example(values):

@@ -14,7 +14,8 @@ from kerastoolkit.tasks.variational import variational
 def mnist_vae(
     *, latent: int = 2, filters: tuple[int, ...] = (32, 64), hidden: tuple[int, ...] = (256,), activation: str = "relu",
     likelihood: str = "bernoulli", binarisation: str = "none", beta: float = 1.0, free_bits: float = 0.0, epochs: int = 30,
-    batch_size: int = 128, learning_rate: float = 0.001, size: int = 28, data: str = "mnist",
+    batch_size: int = 128, learning_rate: float = 0.001, size: int = 28, validation: float | None = None,
+    data: str = "mnist",
 ) -> Experiment:  # fmt: skip
     """Convolutional VAE with a code of two numbers; keras.io's example reports 146.95 nats, test images trained on."""
     return _variational(**locals())
@@ -23,24 +24,26 @@ def mnist_vae(
 def fashion_mnist_vae(
     *, latent: int = 10, filters: tuple[int, ...] = (32, 64), hidden: tuple[int, ...] = (256,), activation: str = "relu",
     likelihood: str = "bernoulli", binarisation: str = "none", beta: float = 1.0, free_bits: float = 0.0, epochs: int = 30,
-    batch_size: int = 128, learning_rate: float = 0.001, size: int = 28, data: str = "fashion_mnist",
+    batch_size: int = 128, learning_rate: float = 0.001, size: int = 28, validation: float | None = None,
+    data: str = "fashion_mnist",
 ) -> Experiment:  # fmt: skip
     """Convolutional VAE of clothes, with a code of ten numbers."""
     return _variational(**locals())
 
 
 def binary_mnist_vae(
-    *, latent: int = 50, filters: tuple[int, ...] = (), hidden: tuple[int, ...] = (500, 500), activation: str = "tanh",
-    likelihood: str = "bernoulli", binarisation: str = "sampled", beta: float = 1.0, free_bits: float = 0.0, epochs: int = 600,
-    batch_size: int = 250, learning_rate: float = 0.002, size: int = 28, data: str = "mnist",
+    *, latent: int = 50, filters: tuple[int, ...] = (), hidden: tuple[int, ...] = (500, 500), activation: str = "leaky_relu",
+    likelihood: str = "bernoulli", binarisation: str = "sampled", beta: float = 1.0, free_bits: float = 0.0, epochs: int = 400,
+    batch_size: int = 250, learning_rate: float = 0.002, size: int = 28, validation: float | None = None,
+    data: str = "mnist",
 ) -> Experiment:  # fmt: skip
     """Dense VAE of binarised digits; Burda et al. 2015 report 86.76 nats (https://arxiv.org/abs/1509.00519, table 1, k = 1)."""
     return _variational(**locals())
 
 
 def _variational(*, latent, filters, hidden, activation, likelihood, binarisation, beta, free_bits, epochs, batch_size,
-                 learning_rate, size, data):  # fmt: skip
-    images = unlabelled_images(data, size)
+                 learning_rate, size, validation, data):  # fmt: skip
+    images = unlabelled_images(data, size, validation)
     network = variational_autoencoder(
         input_shape=images.about["shape"], latent=latent, filters=filters, hidden=hidden, activation=activation,
         likelihood=likelihood, beta=beta, free_bits=free_bits)  # fmt: skip

@@ -146,6 +146,7 @@ def test_every_example_in_a_help_text_is_an_invocation_that_parses():
         (["train", "MINE", "--set", "epochs=3", "--epochs", "3"], "epochs is given twice"),
         (["train", "MINE", "--seed", "one"], "not a valid integer"),
         (["evaluate", "last", "--split", "tset"], "tset"),
+        (["evaluate", "last", "--set", "importance_samples"], "a setting must be NAME=VALUE, got importance_samples"),
         (["predict", "last"], "missing argument"),
         (["data", "inspect", "digits", "--out", "nowhere/look.png"], "nowhere"),
         (["data", "inspect", "digits", "--out", "look.doc"], "look.doc"),
@@ -307,19 +308,20 @@ def evaluated(verb):
             "figures": {"accuracy": 0.75, "loss": 1 / 3},
             "baselines": {"most frequent class": {"accuracy": 0.1}},
         }
-        return record, Report({}, tables={"by class": [{"class": "cat", "f1": 0.5}]})
+        return record, Report({}, tables={"by class": [{"class": "cat", "f1": 0.5}]}, notes=("measured twice",))
 
     verb("evaluate", evaluate=evaluate)
     return calls
 
 
 def test_evaluate_shows_the_figures_above_the_baselines_and_the_tables_of_the_task(run, evaluated):
-    status, output, _ = run("evaluate", "last", "--split", "train", "--data", "x")
-    assert evaluated == [("last", {"split": "train", "data": "x", "data_dir": None})]
+    status, output, _ = run("evaluate", "last", "--split", "train", "--data", "x", "--set", "k=3")
+    assert evaluated == [("last", {"split": "train", "data": "x", "data_dir": None, "settings": {"k": "3"}})]
     shown = [line.split() for line in output.splitlines()]
     assert ["mine", "0.75", "0.333333"] in shown
     assert ["most", "frequent", "class", "0.1"] in shown
     assert ["cat", "0.5"] in shown
+    assert output.splitlines()[-1] == "note: measured twice"
 
 
 def test_json_is_the_only_thing_on_standard_output_whatever_a_verb_prints(run, evaluated):

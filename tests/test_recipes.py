@@ -7,7 +7,8 @@ from kerastoolkit.pipeline import training_batches
 from kerastoolkit.serving.model import serving_model
 from kerastoolkit.training_state import State, compile_steps
 
-FAST = ("digits-cnn", "cifar10-resnet20-fast", "weather-gru", "stocks-lstm", "shakespeare-rnn")
+FAST = ("digits-cnn", "cifar10-resnet20-fast", "weather-gru", "stocks-lstm", "shakespeare-rnn", "mnist-vae",
+        "mnist-sparse-autoencoder", "cifar10-denoising-autoencoder")  # fmt: skip
 CASES = [
     pytest.param(recipe, id=recipe.name, marks=() if recipe.name in FAST else pytest.mark.slow) for recipe in catalog.recipes()
 ]
@@ -17,7 +18,7 @@ CASES = [
 def test_a_recipe_trains_two_steps_on_the_sample_and_is_exported(recipe, tmp_path):
     import tensorflow as tf
 
-    from kerastoolkit.export import _compare, _write
+    from kerastoolkit.export import _compare, _write, endpoints_of
 
     overrides = {"data": "sample", "batch_size": 8}
     experiment = train.build(recipe, catalog.arguments(recipe, overrides), 0)
@@ -27,8 +28,9 @@ def test_a_recipe_trains_two_steps_on_the_sample_and_is_exported(recipe, tmp_pat
     assert state.failed_at.numpy() == -1
     assert sum((variable.numpy() != old).any() for variable, old in zip(state.network.trainable_variables, before, strict=True))
     serving = serving_model(preprocess=experiment.preprocess, network=state.network, task=experiment.task)
-    _write(serving, tmp_path / "model")
-    _compare(serving, tmp_path / "model", experiment.task.probe(serving))
+    endpoints = endpoints_of(serving, experiment.task)
+    _write(serving, tmp_path / "model", endpoints)
+    _compare(serving, tmp_path / "model", experiment.task.probe(serving), endpoints)
 
 
 def test_a_folder_of_ones_own_images_goes_all_the_way(killable, tmp_path):

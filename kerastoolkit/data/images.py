@@ -157,10 +157,10 @@ def prepare(name: str, data_dir: str | None = None) -> str:
 
 
 def inspect(data: Data, split: str = "train") -> tuple[list[dict[str, Any]], Any]:
-    """Counts the images of each class in a split, and draws up to 24 of them.
+    """Counts the images of each class in a split, or all where there are no classes, and draws up to 24 of them.
 
     Returns:
-        rows (class, images, share) and a matplotlib Figure.
+        rows (class, images, share), or one with images alone, and a matplotlib Figure.
     Raises:
         InputError: the split is empty or has another name.
     """
@@ -169,14 +169,17 @@ def inspect(data: Data, split: str = "train") -> tuple[list[dict[str, Any]], Any
 
     from kerastoolkit.serving.images import decode_image
 
-    source, classes = data.split(split), data.about["classes"]
+    source, classes = data.split(split), data.about.get("classes")
     if source.size == 0:
         raise InputError(f"the {split} split of {data.name} is empty")
-    counts = data.about["counts"][split] if "counts" in data.about else _counts(source, len(classes))
-    rows = [
-        {"class": name, "images": int(count), "share": f"{count / source.size:.1%}"}
-        for name, count in zip(classes, counts, strict=True)
-    ]
+    if classes is None:
+        rows = [{"images": source.size}]
+    else:
+        counts = data.about["counts"][split] if "counts" in data.about else _counts(source, len(classes))
+        rows = [
+            {"class": name, "images": int(count), "share": f"{count / source.size:.1%}"}
+            for name, count in zip(classes, counts, strict=True)
+        ]
     shown = np.linspace(0, source.size - 1, num=min(24, source.size)).astype(np.int64)
     batch = source.fetch(tf.constant(shown))
     columns = min(8, len(shown))
@@ -184,10 +187,11 @@ def inspect(data: Data, split: str = "train") -> tuple[list[dict[str, Any]], Any
     figure = Figure(figsize=(1.4 * columns, 1.6 * lines), layout="constrained")
     for axes in figure.subplots(lines, columns, squeeze=False).flat:
         axes.axis("off")
-    for axes, image, label in zip(figure.axes, batch["image"], batch["label"].numpy(), strict=False):
+    for number, (axes, image) in enumerate(zip(figure.axes, batch["image"], strict=False)):
         pixels = decode_image(image, 128, 128, data.about["channels"]) if data.encoded else image
         axes.imshow(np.squeeze(pixels).astype(np.uint8), cmap="gray", vmin=0, vmax=255)
-        axes.set_title(classes[label], fontsize=8)
+        if classes is not None:
+            axes.set_title(classes[int(batch["label"][number])], fontsize=8)
     return rows, figure
 
 

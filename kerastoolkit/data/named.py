@@ -9,6 +9,7 @@ import numpy as np
 
 from kerastoolkit import charts
 from kerastoolkit.data import images, series, text
+from kerastoolkit.data.image_folders import flat_folder, has_images_outside_class_folders
 from kerastoolkit.data.prepared import prepared_builder
 from kerastoolkit.experiment import InputError
 from kerastoolkit.serving.tables import Reading, Table, read_table
@@ -52,7 +53,8 @@ def inspect(name: str, split: str = "train") -> tuple[list[dict[str, Any]], Any,
         return _columns(table), _lines(table), table.notes
     if name in text.KNOWN or name.lower().endswith(".txt"):
         return _characters(name, split)
-    return *images.inspect(images.labelled_images(name), split), ()
+    found = flat_folder(name) if has_images_outside_class_folders(name) else images.labelled_images(name)
+    return *images.inspect(found, split), ()
 
 
 def _columns(table: Table) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from keras import layers
 
 # Between a Glorot and a He initialisation is a factor of 2 in variance, for units that are off half of the time.
 _INITIALIZERS = {"relu": "he_normal", "leaky_relu": "he_normal"}
+_SEQUENCES = ("filters", "hidden", "decoder_hidden")
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "softplus", "tanh", "sigmoid")
 
 
@@ -40,7 +41,8 @@ def enlarged(x, *, shape, filters, activation, name="logits"):
         extra = ((0, x.shape[1] - height), (0, x.shape[2] - width))
         if any(map(any, extra)):  # an odd side was rounded up when it was halved
             x = layers.Cropping2D(extra, name=f"cropping{number}")(x)
-    return layers.Conv2D(shape[2], 3, padding="same", name=name)(x)
+    # Of stride 1 it is a convolution with its kernel mirrored; its gradient is more than twice as fast on CPUs.
+    return layers.Conv2DTranspose(shape[2], 3, padding="same", name=name)(x)
 
 
 def sides(shape, halvings):
@@ -73,10 +75,11 @@ def check(*, activation, **sizes):
         raise ValueError(f"activation must be {', '.join(map(repr, ACTIVATIONS))}, got {activation!r}")
     for name, given in sizes.items():
         several = isinstance(given, (tuple, list))
-        for size in given if several else (given,):
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                wanted = "positive integers, or () for none" if several else "a positive integer"
-                raise ValueError(f"{name} must be {wanted}, got {given!r}")
+        found = given if several else (given,)
+        whole = all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in found)
+        if several != (name in _SEQUENCES) or not whole:
+            wanted = "positive integers, or () for none" if name in _SEQUENCES else "a positive integer"
+            raise ValueError(f"{name} must be {wanted}, got {given!r}")
 
 
 def _active(activation):

@@ -132,6 +132,8 @@ def denoising_autoencoder(
     """
     check(activation=activation, filters=filters, hidden=hidden)
     inputs, shape = image(input_shape), tuple(input_shape)
+    if isinstance(level, (tuple, list)) and len(level) != 2:
+        raise ValueError(f"level must be a number or a pair (lowest, highest), got {level!r}")
     lowest, highest = level if isinstance(level, (tuple, list)) else (level, level)
     noisy = Corruption(noise, lowest, highest, name="corruption")(inputs)
     if filters:

@@ -31,8 +31,9 @@ def uniforms(seeds: tf.Tensor, shape: tuple[int, ...], stream: int = 0) -> tf.Te
 
 
 def normals(seeds: tf.Tensor, shape: tuple[int, ...], stream: int = 0) -> tf.Tensor:
-    """Standard normal numbers, by the quantiles of ``uniforms``: the same arguments; (batch, *shape) float32, within 5.4."""
-    return tf.math.ndtri(uniforms(seeds, shape, stream) + 2.0**-25)
+    """Standard normal numbers, by the quantiles of ``uniforms``: the same arguments; (batch, *shape) float32, within 5.5."""
+    # float32 holds no 1 - 2^-25: without the minimum the largest uniform number would become 1, whose quantile is infinite.
+    return tf.math.ndtri(tf.minimum(uniforms(seeds, shape, stream) + 2.0**-25, 1.0 - 2.0**-24))
 
 
 def hashed(seeds: tf.Tensor, stream: int) -> tf.Tensor:

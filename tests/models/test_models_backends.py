@@ -11,6 +11,7 @@ STEP = """
 import sys
 import keras, numpy as np
 from kerastoolkit import models
+from kerastoolkit.losses import bernoulli_nll, image_nll
 assert "tensorflow" not in sys.modules, "the builders must not need TensorFlow"
 shape, random = (32, 32, 3), np.random.default_rng(0)
 images, labels = random.normal(size=(4, *shape)).astype("float32"), np.arange(4) % 3
@@ -18,6 +19,15 @@ windows, steps = random.normal(size=(4, 6, 2)).astype("float32"), random.normal(
 tokens = random.integers(0, 5, (4, 8))
 crossentropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 cells = ("simple_rnn", "lstm", "gru")
+pixels = random.uniform(size=(4, 9, 7, 3)).astype("float32")
+
+def variational(**arguments):  # its dict of outputs made one tensor, and the loss of that
+    network = models.variational_autoencoder(input_shape=(9, 7, 3), **arguments)
+    names = [name for name in ("logits", "pixel_log_variance") if name in network.output]
+    joined = keras.ops.concatenate([network.output[name] for name in names], axis=-1)
+    split = lambda outputs: {name: outputs[..., 3 * n : 3 * n + 3] for n, name in enumerate(names)}
+    return keras.Model(network.input, joined), pixels, pixels, lambda truths, outputs: image_nll(truths, split(outputs))
+
 families = [
     (models.cnn(classes=3, input_shape=shape, filters=(4, 8), dense=(8,), batch_norm=True), images, labels, crossentropy),
     (models.vgg11(classes=3, input_shape=shape, batch_norm=True, head="cifar"), images, labels, crossentropy),
@@ -28,6 +38,14 @@ families = [
        windows, steps, "mae") for cell in cells),
     *((models.recurrent_language_model(cell=cell, vocabulary=5, units=4, embedding=3), tokens, tokens, crossentropy)
       for cell in cells),
+    (models.deep_autoencoder(input_shape=(9, 7, 3), code=3, hidden=(16,)), pixels, pixels, bernoulli_nll),
+    (models.convolutional_autoencoder(input_shape=(9, 7, 3), code=3, filters=(4, 8)), pixels, pixels, bernoulli_nll),
+    *((models.sparse_autoencoder(input_shape=(9, 7, 3), code=8, penalty=penalty), pixels, pixels, bernoulli_nll)
+      for penalty in ("kullback_leibler", "l1")),
+    *((models.denoising_autoencoder(input_shape=(9, 7, 3), noise=noise, level=(0.1, 0.3), filters=filters, hidden=(16,)),
+       pixels, pixels, bernoulli_nll) for noise, filters in (("gaussian", (4, 8)), ("masking", ()), ("salt_and_pepper", ()))),
+    variational(likelihood="bernoulli", hidden=(8,)),
+    variational(likelihood="gaussian", filters=(4, 8), hidden=(8,), free_bits=0.001),
 ]
 for network, x, y, loss in families:
     before = [np.asarray(keras.ops.convert_to_numpy(v)).copy() for v in network.trainable_variables]

@@ -52,7 +52,7 @@ def scored(labels, probabilities, classes):
     data = Data("test", nothing, nothing, nothing, inputs=("image",), encoded=False, about={"classes": classes})
     halves = [slice(0, 2), slice(2, None)]
     batches = [({"image": images[half], "label": labels[half]}, {"probabilities": probabilities[half]}) for half in halves]
-    return classification(classes).score(batches, data)
+    return classification(classes).score(batches, data, None)
 
 
 def test_figures_by_hand():

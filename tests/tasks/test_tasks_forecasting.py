@@ -36,7 +36,7 @@ def scored(data, forecast, **arguments):
     batches = [{name: value[half] for name, value in raw.items()} for half in halves]
     ahead = data.about["step"] * np.arange(1, data.about["horizon"] + 1)
     answers = [{"forecast": forecast(batch).astype(np.float32), "time": batch["time"][:, None] + ahead} for batch in batches]
-    return forecasts(data, **arguments).score(zip(batches, answers, strict=True), data), raw
+    return forecasts(data, **arguments).score(zip(batches, answers, strict=True), data, None), raw
 
 
 def test_figures_are_those_of_their_definitions(walk):

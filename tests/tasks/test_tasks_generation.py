@@ -30,7 +30,7 @@ def score(batches):
           "text": np.array([b"x"] * len(texts), object)})
         for texts, nats in batches
     ]  # fmt: skip
-    return character_generation("ab").score(made, SimpleNamespace(name="test"))
+    return character_generation("ab").score(made, SimpleNamespace(name="test"), None)
 
 
 def test_figures_are_per_character_over_all_of_the_text():

@@ -1,0 +1,55 @@
+"""Pictures of images side by side and of points by class."""
+
+import numpy as np
+import pytest
+
+from kerastoolkit import charts
+
+
+def test_a_row_of_images_for_each_label():
+    grey, colour = np.full((2, 3, 1), 300.0), np.full((4, 4, 3), 9.6)
+    figure = charts.image_rows({"first": [grey, grey], "second": [colour]}, "together")
+    first, other, second, empty = figure.axes
+    assert [axes.get_ylabel() for axes in figure.axes] == ["first", "", "second", ""]
+    np.testing.assert_array_equal(first.images[0].get_array(), np.full((2, 3), 255))  # clipped
+    np.testing.assert_array_equal(second.images[0].get_array(), np.full((4, 4, 3), 10))  # rounded
+    assert other.images and not empty.images
+    assert figure.get_suptitle() == "together"
+    assert charts.png(figure).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("gap", "expected"), [
+    (1, [[0, 0, 255, 50, 50], [255] * 5, [100, 100, 255, 150, 150]]),
+    (0, [[0, 0, 50, 50], [100, 100, 150, 150]]),
+])  # fmt: skip
+def test_a_mosaic_is_all_images_side_by_side_with_white_between(gap, expected):
+    images = np.array([[0.2, 50], [100, 150]])[:, :, None, None, None] * np.ones((1, 2, 1))
+    figure = charts.mosaic(images, "all", gap=gap, xlabel="right", ylabel="up")
+    (axes,) = figure.axes
+    np.testing.assert_array_equal(axes.images[0].get_array(), expected)
+    assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("all", "right", "up")
+
+
+def test_a_mosaic_keeps_colour():
+    images = np.zeros((1, 1, 2, 2, 3))
+    images[..., 2] = 255
+    shown = charts.mosaic(images, "blue").axes[0].images[0].get_array()
+    np.testing.assert_array_equal(shown, images[0, 0])
+
+
+@pytest.mark.parametrize("classes", [2, 10, 25])
+def test_points_of_each_class_have_a_colour_and_a_name_of_their_own(classes):
+    points, labels = np.random.default_rng(0).normal(size=(60, 2)), np.arange(60) % classes
+    names = [f"class {number}" for number in range(classes)]
+    (axes,) = charts.points_by_class(points, labels, names, "codes", ("one", "two")).axes
+    for number, drawn in enumerate(axes.collections):
+        np.testing.assert_array_equal(drawn.get_offsets(), points[labels == number])
+    assert len({tuple(drawn.get_facecolor()[0]) for drawn in axes.collections}) == classes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == names
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("one", "two", "codes")
+
+
+def test_points_of_very_many_classes_have_no_legend():
+    points, labels = np.zeros((26, 2)), np.arange(26)
+    (axes,) = charts.points_by_class(points, labels, labels.astype(str), "codes", ("one", "two")).axes
+    assert axes.get_legend() is None and len(axes.collections) == 26
