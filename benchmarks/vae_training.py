@@ -1,13 +1,14 @@
 """Images a second in training a variational autoencoder: this toolkit, and the same network through stock Keras ``fit``.
 
-    python benchmarks/vae_training.py [--network convolutional|dense] [--rounds 5] [--steps 100] [--only NAME ...] [--json FILE]
+    python benchmarks/vae_training.py [--network NAME] [--rounds 5] [--steps 100] [--only NAME ...] [--json FILE]
 
-All train the network of the recipe mnist-vae (convolutional, latent 2, batches of 128) or binary-mnist-vae (dense, latent 50,
-batches of 250, binarised anew in each epoch) on the same 12,800 random images held in memory, by Adam, in 32-bit floats on the
-CPU. The loss, and the divergence with it, come from the same layers. ``toolkit`` runs the compiled loop and the pipeline of
-``kerastoolkit train``, with operations in a fixed order and the check for values that are not finite. ``keras`` runs ``fit`` over
-a tf.data pipeline as it comes, for which Keras compiles the step with XLA; ``keras_no_xla`` is told not to. They run in turn,
-each in a process of its own, which warms up first; the ratios are taken within each round.
+``--network`` is dense, the recipe mnist-vae (latent 2, batches of 128); convolutional, the same recipe with a network like
+keras.io's; or binary, the recipe binary-mnist-vae (latent 50, batches of 250, binarised anew in each epoch). All
+contestants train it on the same 12,800 random images held in memory, by Adam, in 32-bit floats on the CPU; the loss, and the
+divergence with it, come from the same layers. ``toolkit`` runs the compiled loop and the pipeline of ``kerastoolkit train``, with
+operations in a fixed order and the check for values that are not finite. ``keras`` runs ``fit`` over a tf.data pipeline as it
+comes, for which Keras compiles the step with XLA; ``keras_no_xla`` is told not to. They run in turn, each in a process of its
+own, which warms up first; the ratios are taken within each round.
 """
 
 import time
@@ -15,7 +16,8 @@ import time
 import _rounds as rounds
 
 IMAGES, WARM_UP = 12_800, 20
-RECIPES = {"convolutional": "mnist-vae", "dense": "binary-mnist-vae"}
+RECIPES = {"dense": ("mnist-vae", {}), "convolutional": ("mnist-vae", {"filters": (32, 64), "hidden": (16,)}),
+           "binary": ("binary-mnist-vae", {})}  # fmt: skip
 
 
 def data():
@@ -33,8 +35,9 @@ def experiment(network):
     from kerastoolkit import catalog, train
     from kerastoolkit.experiment import Source
 
-    recipe = catalog.find_recipe(RECIPES[network])
-    found = train.build(recipe, catalog.arguments(recipe, {}), 0)  # reads no image
+    name, settings = RECIPES[network]
+    recipe = catalog.find_recipe(name)
+    found = train.build(recipe, catalog.arguments(recipe, settings), 0)  # reads no image
     pixels = tf.constant(data())
     source = Source(IMAGES, lambda indices: {"image": tf.gather(pixels, indices)})
     return dataclasses.replace(found, data=dataclasses.replace(found.data, train=source))
@@ -63,8 +66,9 @@ def stock_keras(network, steps, jit_compile="auto"):
     from kerastoolkit import catalog
     from kerastoolkit.losses import bernoulli_nll
 
-    recipe = catalog.find_recipe(RECIPES[network])
-    found = catalog.load(recipe)()  # not by ``train.build``, which fixes the order of operations
+    name, settings = RECIPES[network]
+    recipe = catalog.find_recipe(name)
+    found = catalog.load(recipe)(**settings)  # not by ``train.build``, which fixes the order of operations
     binary = recipe.parameters["binarisation"].default == "sampled"
 
     def prepared(images):
@@ -95,7 +99,7 @@ CONTESTANTS = {
 
 def main():
     parser = rounds.parser(__doc__, CONTESTANTS)
-    parser.add_argument("--network", choices=RECIPES, default="convolutional")
+    parser.add_argument("--network", choices=RECIPES, default="dense")
     parser.add_argument("--steps", type=int, default=100, help="a multiple of 20")
     options = parser.parse_args()
     if options.run:

@@ -143,6 +143,7 @@ def show_command(recipe: str, settings: tuple[str, ...], data: str | None, data_
         return print_json(facts)
     table = facts.pop("layers", [])
     click.echo(facts.pop("documentation") + "\n")
+    facts["settings"] = {name: "none" if value is None else value for name, value in facts["settings"].items()}
     print_facts(facts)
     if layers:
         click.echo()

@@ -84,17 +84,21 @@ def _size(variable: Any) -> int:
     return int(tf.TensorShape(variable.shape).num_elements())
 
 
-def layers(network: keras.Model) -> list[dict[str, Any]]:
-    """A row for each layer of a functional model: name, type, output shape without the batch, parameters."""
-    return [
-        {
-            "name": layer.name,
-            "type": type(layer).__name__,
-            "output": keras.tree.map_structure(lambda tensor: _shape_text(tensor.shape), layer.output),
-            "parameters": layer.count_params(),
-        }
-        for layer in network.layers
-    ]
+def layers(network: keras.Model, inside: str = "") -> list[dict[str, Any]]:
+    """A row for each layer of a functional model, those of models in it as encoder/hidden1: name, type, output shape without the
+    batch, parameters."""
+    rows = []
+    for layer in network.layers:
+        if isinstance(layer, keras.Model):
+            rows += layers(layer, f"{inside}{layer.name}/")
+        elif not (inside and isinstance(layer, keras.layers.InputLayer)):
+            rows.append({
+                "name": inside + layer.name,
+                "type": type(layer).__name__,
+                "output": keras.tree.map_structure(lambda tensor: _shape_text(tensor.shape), layer.output),
+                "parameters": layer.count_params(),
+            })  # fmt: skip
+    return rows
 
 
 def _shape_text(shape: tuple[int | None, ...]) -> str:

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "layers": {"boxes", "layers"},
     "losses": {"boxes", "losses"},
     "metrics": {"boxes", "metrics"},
-    "serving": {"boxes", "experiment", "layers", "serving"},
+    "serving": {"boxes", "experiment", "layers", "losses", "serving"},
     "models": {"boxes", "layers", "models", "weights"},
     "tasks": {"charts", "experiment", "tasks", *BOTTOM},
     "data": {"charts", "data", "experiment", *BOTTOM},

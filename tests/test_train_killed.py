@@ -100,6 +100,18 @@ def test_kills_change_no_bit_of_a_recurrent_network(tmp_path):
     assert found[0] == found[1]
 
 
+def test_kills_change_no_bit_of_a_network_with_random_numbers_inside(tmp_path):
+    found = []
+    for name, kills in (("undisturbed", []), ("killed", [("flush", 9), ("flush", 14)])):
+        folder = tmp_path / name
+        folder.mkdir()
+        assert killed_run(folder, kills, "killable_variational") == len(kills)
+        found.append(bits(folder))
+    assert found[0] == found[1]
+    # The state of the network's own generator of random numbers is among the bits.
+    assert any("seed_generator" in name for name in found[0][1])
+
+
 @pytest.mark.slow
 def test_twenty_kills_at_random_moments_change_no_bit(tmp_path, undisturbed):
     generator = random.Random(0)

@@ -38,10 +38,11 @@ class SparsityPenalty(keras.layers.Layer):
         self.kind, self.weight, self.target_rate = kind, weight, target_rate
 
     def call(self, inputs):
+        activations = ops.cast(inputs, "float32")  # in half precision 1 - _MARGIN is 1
         if self.kind == "l1":
-            cost = ops.mean(ops.sum(ops.abs(inputs), axis=-1))
+            cost = ops.mean(ops.sum(ops.abs(activations), axis=-1))
         else:
-            rate, target = ops.clip(ops.mean(inputs, axis=0), _MARGIN, 1.0 - _MARGIN), self.target_rate
+            rate, target = ops.clip(ops.mean(activations, axis=0), _MARGIN, 1.0 - _MARGIN), self.target_rate
             cost = ops.sum(target * ops.log(target / rate) + (1.0 - target) * ops.log((1.0 - target) / (1.0 - rate)))
         self.add_loss(self.weight * cost)
         return inputs

@@ -18,9 +18,7 @@ PLAIN = {
         input_shape=shape, code=5, filters=(8, 12, 4), hidden=(16,), activation="elu"
     ),
     "sparse": lambda shape: models.sparse_autoencoder(input_shape=shape, code=32, weight=0.01),
-    "sparse by l1": lambda shape: models.sparse_autoencoder(
-        input_shape=shape, code=32, penalty="l1", weight=0.01, hidden=(16,)
-    ),
+    "sparse by l1": lambda shape: models.sparse_autoencoder(input_shape=shape, code=32, penalty="l1", weight=0.01, hidden=(16,)),
     "denoising": lambda shape: models.denoising_autoencoder(input_shape=shape, hidden=(64, 32)),
     "denoising with convolutions": lambda shape: models.denoising_autoencoder(
         input_shape=shape, noise="gaussian", level=(0.1, 0.3), filters=(8, 12)
@@ -86,12 +84,18 @@ def test_a_variational_output_is_the_encoders_posterior_and_its_samples_decoded(
         same(outputs[key], value)
 
 
-def test_beta_and_free_bits_weigh_the_divergence_in_the_networks_losses():
-    network = models.variational_autoencoder(input_shape=(4, 4, 1), hidden=(8,), latent=3, beta=0.5, free_bits=0.2)
+def test_beta_weighs_the_divergence_in_the_networks_losses():
+    network = models.variational_autoencoder(input_shape=(4, 4, 1), hidden=(8,), latent=3, beta=0.5)
     outputs = network(intensities((6, 4, 4, 1)))
     mean, log_variance = np.asarray(outputs["mean"]), np.asarray(outputs["log_variance"])
-    divergence = (0.5 * (np.exp(log_variance) + mean**2 - 1 - log_variance)).mean(axis=0)
-    assert [float(loss) for loss in network.losses] == pytest.approx([0.5 * np.maximum(divergence, 0.2).sum()], rel=1e-5)
+    divergence = 0.5 * (np.exp(log_variance) + mean**2 - 1 - log_variance)
+    assert [float(loss) for loss in network.losses] == pytest.approx([0.5 * divergence.sum(axis=1).mean()], rel=1e-5)
+
+
+def test_free_bits_are_the_floor_of_each_latent_dimension_in_the_networks_losses():
+    network = models.variational_autoencoder(input_shape=(4, 4, 1), hidden=(8,), latent=3, beta=0.5, free_bits=100.0)
+    network(intensities((6, 4, 4, 1)))
+    assert [float(loss) for loss in network.losses] == pytest.approx([0.5 * 3 * 100])
 
 
 def test_codes_have_the_lengths_asked_for_and_a_convolutional_denoiser_keeps_its_map():
@@ -139,6 +143,13 @@ def test_a_denoising_autoencoder_has_the_count_of_its_layers():
     assert network.count_params() == (784 * 500 + 500) + (500 * 100 + 100) + (100 * 500 + 500) + (500 * 784 + 784)
 
 
+def test_a_convolutional_denoising_autoencoder_has_the_count_of_its_layers():
+    network = models.denoising_autoencoder(input_shape=(28, 28, 1), filters=(8, 12))
+    down = (9 * 1 * 8 + 8) + (9 * 8 * 12 + 12)
+    up = (9 * 12 * 12 + 12) + (9 * 12 * 8 + 8) + (9 * 8 * 1 + 1)
+    assert network.count_params() == down + up
+
+
 def test_a_variance_for_each_pixel_doubles_the_last_layer():
     count = {
         likelihood: models.variational_autoencoder(input_shape=(28, 28, 1), likelihood=likelihood).count_params()
@@ -183,11 +194,9 @@ def test_weights_of_the_keras_example_give_its_outputs():
     theirs = [layer.get_weights() for layer in encoder.layers if layer.weights]
     for name, weights in zip(("conv1", "conv2", "hidden1", "mean", "log_variance"), theirs, strict=True):
         ours.get_layer(name).set_weights(weights)
-    *theirs, (kernel, bias) = [layer.get_weights() for layer in decoder.layers if layer.weights]
-    for name, weights in zip(("spread", "transposed2", "transposed1"), theirs, strict=True):
+    theirs = [layer.get_weights() for layer in decoder.layers if layer.weights]
+    for name, weights in zip(("spread", "transposed2", "transposed1", "logits"), theirs, strict=True):
         back.get_layer(name).set_weights(weights)
-    # (height, width, out, in), flipped against a convolution's (height, width, in, out).
-    back.get_layer("logits").set_weights([kernel[::-1, ::-1].transpose(0, 1, 3, 2), bias])
 
     images, codes = intensities((3, 28, 28, 1)), generator.normal(size=(3, 2)).astype("float32")
     mean, log_variance = encoder(images)

@@ -15,6 +15,7 @@ from kerastoolkit.models import cnn
 from kerastoolkit.optimizers import OneCycle, sgd
 from kerastoolkit.pipeline import steps_per_epoch
 from kerastoolkit.tasks.classification import classification
+from recipes.variational_autoencoders import binary_mnist_vae
 from recipes.weather import weather_lstm
 
 
@@ -44,6 +45,12 @@ def killable_series(*, data: str = "series.csv") -> Experiment:
     """A small recurrent network, compiled by XLA and with dropout, on a series beside the working folder."""
     _die_at_flush(Path("kill-at"))
     return weather_lstm(data=data, window=8, horizon=4, units=8, dropout=0.3, epochs=4, batch_size=16)
+
+
+def killable_variational(*, data: str = "digits") -> Experiment:
+    """A small dense variational autoencoder, compiled by XLA, with random numbers in the network and in its targets."""
+    _die_at_flush(Path("kill-at"))
+    return binary_mnist_vae(data=data, latent=2, hidden=(8,), epochs=3, batch_size=64)
 
 
 def _die_at_flush(path: Path) -> None:

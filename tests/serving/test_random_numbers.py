@@ -129,11 +129,11 @@ def test_normals_are_the_quantiles_of_the_uniforms_of_the_same_stream():
     np.testing.assert_allclose(normals(pairs(50), (9,), stream=3), stats.norm.ppf(middles), rtol=1e-4, atol=1e-5)
 
 
-def test_the_largest_uniform_number_has_a_finite_normal_quantile():
-    # Of the seeds from 0 on this is the first with 1 - 2^-24 among its first two numbers.
-    seed = pairs(1, first=7_298_506)
-    assert uniforms(seed, (2,)).numpy()[0, 1] == 1 - 2.0**-24
-    assert normals(seed, (2,)).numpy()[0, 1] == pytest.approx(stats.norm.ppf(1 - 2.0**-24), abs=0.01)
+# Of the seeds from 0 on these are the first with the extremes among their first two numbers.
+@pytest.mark.parametrize(("seed", "place", "extreme"), [(6_031_002, 0, 0.0), (7_298_506, 1, 1 - 2.0**-24)])
+def test_the_smallest_and_the_largest_uniform_number_have_finite_normal_quantiles(seed, place, extreme):
+    assert uniforms(pairs(1, first=seed), (2,)).numpy()[0, place] == extreme
+    assert abs(normals(pairs(1, first=seed), (2,)).numpy()[0, place]) == pytest.approx(5.36, abs=0.1)
 
 
 def test_numbers_in_a_graph_are_those_outside():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def data_of():
     """Makes a Data of arrays: (train, test, more that is known of them), each split a dict of arrays by name."""
     import tensorflow as tf
@@ -21,7 +21,7 @@ def data_of():
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def score():
     """Scores (network, task, Data) as ``evaluate`` does: through the serving model, on the test split."""
     from kerastoolkit.data.preprocessing import intensities
@@ -36,7 +36,7 @@ def score():
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def stripes():
     """Makes that many images (8, 8, 1), of two kinds in turn: bright on the left, or on the right; and their labels."""
 

@@ -45,10 +45,10 @@ def slow_ssim(one, other, window):
 
 
 def test_errors_and_decibels_by_hand():
-    clean = np.zeros((2, 2, 2, 1))
+    clean = np.zeros((2, 2, 1, 2))
     rebuilt = clean.copy()
     rebuilt[0] = 25.5  # every number off by a tenth
-    rebuilt[1, 0, 0] = 255.0  # one of four numbers off by 1
+    rebuilt[1, 0, 0, 0] = 255.0  # one of four numbers off by 1
     figures = image_figures(clean, rebuilt)
     assert figures["squared_error_per_image"] == pytest.approx((0.04 + 1) / 2)
     assert figures["mean_squared_error"] == pytest.approx((0.01 + 0.25) / 2)

@@ -16,15 +16,21 @@ from kerastoolkit.tasks.variational import variational
 FEW = {"elbo_samples": 2, "importance_samples": 5, "importance_images": 4}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def network():
     keras.utils.set_random_seed(0)
     return variational_autoencoder(input_shape=(8, 8, 1), latent=2, hidden=(6,))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def data(data_of, stripes):
     return data_of(stripes(40, 0), stripes(20, 1), classes=("left", "right"))
+
+
+@pytest.fixture(scope="module")
+def scored(network, data, score):
+    """(report, serving model) by few samples and seed 3."""
+    return score(network, variational(), data, **FEW, seed=3)
 
 
 def likelihoods(serving, images, samples, seeds):
@@ -63,16 +69,16 @@ def test_binarised_pixels_are_1_with_their_intensity_as_probability_for_network_
     assert (shares[[0, 3]] == [0, 1]).all()
 
 
-def test_binarisation_is_by_each_images_own_seed_and_drawn_anew_for_another():
-    image = tf.fill((3, 8, 8, 1), 0.5)
+def test_binarisation_is_the_same_for_the_same_seeds_and_drawn_anew_for_others_and_for_each_image():
+    image = tf.fill((2, 8, 8, 1), 0.5)
     encode = variational("sampled").encode
-    together = encode({}, {"image": image}, {}, tf.constant([[1, 5], [2, 5], [3, 6]]))[1].numpy()
-    np.testing.assert_array_equal(encode({}, {"image": image[:1]}, {}, tf.constant([[2, 5]]))[1][0], together[1])
-    assert not np.array_equal(together[0], together[1]) and not np.array_equal(together[1], together[2])
+    first, again, other = (encode({}, {"image": image}, {}, tf.constant([[a, 5], [2, 5]]))[1].numpy() for a in (1, 1, 3))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other) and not np.array_equal(first[0], first[1])
 
 
-def test_figures_are_means_of_what_the_serving_model_estimates(network, data, stripes, score):
-    report, serving = score(network, variational(), data, **FEW, seed=3)
+def test_figures_are_means_of_what_the_serving_model_estimates(scored, stripes):
+    report, serving = scored
     images = stripes(20, 1)["image"]
     bound = likelihoods(serving, images, 2, 3 + np.arange(20))
     assert report.figures["negative_elbo"] == pytest.approx(-bound["elbo"].mean(), rel=1e-4)
@@ -85,7 +91,6 @@ def test_figures_are_means_of_what_the_serving_model_estimates(network, data, st
     rebuilt = decoded_model(serving)(images)["reconstruction"].numpy()
     expected = image_figures(images, rebuilt)
     assert {name: report.figures[name] for name in expected} == pytest.approx(expected, rel=1e-4)
-    assert image_figures(images, rebuilt)["psnr"] > report.figures["psnr"] - 1e-3
     assert set(report.baselines) == {"PCA with 2 components"}
     assert any("2 posterior samples for each of 20 images" in note for note in report.notes)
     assert any("5 samples for each of 4 images" in note for note in report.notes)
@@ -107,14 +112,16 @@ def test_binarised_test_images_are_scored_but_reconstructions_are_of_the_images_
     assert "binarisation: each pixel is 1" in report.notes[0]
 
 
-def test_another_seed_gives_other_estimates_and_the_same_one_the_same(network, data, score):
-    first, again, other = (score(network, variational(), data, **FEW, seed=seed)[0].figures for seed in (0, 0, 100))
+def test_another_seed_gives_other_estimates_and_the_same_one_the_same(scored, network, data, score):
+    first = scored[0].figures
+    again, other = (score(network, variational(), data, **FEW, seed=seed)[0].figures for seed in (3, 100))
     assert first == again
     assert first["negative_elbo"] != other["negative_elbo"]
     assert first["divergence_nats"] == other["divergence_nats"]
 
 
-def test_a_dimension_is_active_where_its_posterior_mean_varies_by_more_than_a_hundredth(network, data, stripes, score):
+def test_a_dimension_is_active_where_its_posterior_mean_varies_by_more_than_a_hundredth(data, stripes, score):
+    network = variational_autoencoder(input_shape=(8, 8, 1), latent=2, hidden=(6,))
     mean = network.get_layer("encoder").get_layer("mean")
     hidden = network.get_layer("encoder").get_layer("hidden1")
     sides = np.zeros((64, 6), np.float32)
@@ -131,8 +138,8 @@ def test_a_dimension_is_active_where_its_posterior_mean_varies_by_more_than_a_hu
     assert report.figures["active_dimensions"] == 1
 
 
-def test_pictures_of_a_code_of_two_numbers(network, data, score):
-    report, serving = score(network, variational(), data, **FEW, seed=3)
+def test_pictures_of_a_code_of_two_numbers(scored):
+    report, serving = scored
     assert set(report.pictures) == {"reconstructions", "latent_space", "samples", "interpolations", "manifold", "filters"}
     endpoints = variational_endpoints(decoded_model(serving))
 
@@ -153,8 +160,8 @@ def test_pictures_of_a_code_of_two_numbers(network, data, score):
     np.testing.assert_allclose(cell("samples", 1, 1), np.rint(drawn[1, ..., 0]), atol=1)
 
 
-def test_interpolations_begin_and_end_at_codes_of_test_images(network, data, stripes, score):
-    report, serving = score(network, variational(), data, **FEW)
+def test_interpolations_begin_and_end_at_codes_of_test_images(scored, stripes):
+    report, serving = scored
     endpoints = variational_endpoints(decoded_model(serving))
     images = stripes(20, 1)["image"]
     chosen = np.unique(np.linspace(0, 19, 16).astype(int))
