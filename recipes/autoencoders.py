@@ -17,13 +17,13 @@ from kerastoolkit.tasks.reconstruction import reconstruction
 
 def mnist_autoencoder(
     *, code: int = 30, hidden: tuple[int, ...] = (1000, 500, 250), activation: str = "relu", epochs: int = 100,
-    batch_size: int = 250, learning_rate: float = 0.001, size: int = 28, validation: float | None = None,
-    data: str = "mnist",
+    batch_size: int = 250, learning_rate: float = 0.001, weight_decay: float = 0.1, size: int = 28,
+    validation: float | None = None, data: str = "mnist",
 ) -> Experiment:  # fmt: skip
     """Deep autoencoder, 784-1000-500-250-30; the paper reports a squared error of 3.00 per test image, PCA 13.87."""
     images = unlabelled_images(data, size, validation)
     network = deep_autoencoder(input_shape=images.about["shape"], code=code, hidden=hidden, activation=activation)
-    return _experiment(images, network, reconstruction(), epochs, batch_size, learning_rate)
+    return _experiment(images, network, reconstruction(), epochs, batch_size, learning_rate, weight_decay)
 
 
 def mnist_convolutional_autoencoder(
@@ -76,12 +76,14 @@ def cifar10_denoising_autoencoder(
     return _experiment(images, network, denoising(), epochs, batch_size, learning_rate)
 
 
-def _experiment(images: Data, network: keras.Model, task: Task, epochs: int, batch_size: int, learning_rate: float) -> Experiment:
+def _experiment(images: Data, network: keras.Model, task: Task, epochs: int, batch_size: int, learning_rate: float,
+                weight_decay: float = 0.0) -> Experiment:  # fmt: skip
     schedule = OneCycle(learning_rate, epochs * steps_per_epoch(images.train.size, batch_size))
     convolutional = any(isinstance(layer, keras.layers.Conv2D) for layer in network.get_layer("encoder").layers)
     return Experiment(
         data=images, preprocess=intensities(images), network=network, task=task,
-        optimizer=keras.optimizers.Adam(schedule), epochs=epochs, batch_size=batch_size,
+        # Decoupled from the gradient (Loshchilov & Hutter 2017): weights shrink by the learning rate times the decay each step.
+        optimizer=keras.optimizers.Adam(schedule, weight_decay=weight_decay or None), epochs=epochs, batch_size=batch_size,
         # XLA makes dense networks faster on CPUs and convolutional ones slower.
         jit_compile=not convolutional)  # fmt: skip
 
