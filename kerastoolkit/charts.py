@@ -198,7 +198,7 @@ def points_by_class(points: np.ndarray, labels: np.ndarray, classes: Sequence[st
     axes.set(xlabel=axis_names[0], ylabel=axis_names[1])
     axes.set_title(title, fontsize=10)
     if len(classes) <= 25:
-        legend = axes.legend(frameon=False, fontsize=8, markerscale=2, loc="center left", bbox_to_anchor=(1, 0.5))
+        legend = axes.legend(frameon=False, fontsize=8, markerscale=4, loc="center left", bbox_to_anchor=(1, 0.5))
         for handle in legend.legend_handles:
             handle.set_alpha(1)
     axes.spines[["top", "right"]].set_visible(False)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from kerastoolkit import catalog, cli, train
 from kerastoolkit.evaluate import evaluate
-from kerastoolkit.experiment import InputError, RunError, rebuild
+from kerastoolkit.experiment import InputError, RunError, chosen_settings, rebuild
 from kerastoolkit.export import _compare, endpoints_of, export
 from kerastoolkit.pipeline import call
 from kerastoolkit.predict import predict
@@ -173,6 +173,13 @@ def test_a_setting_of_the_scoring_that_is_wrong_is_one_line_and_exit_status_2(va
 def test_a_classifier_has_no_setting_of_its_scoring(finished_run):
     with pytest.raises(InputError, match=r"scoring classification has no setting seed \(it has: none\)"):
         evaluate(str(finished_run), settings={"seed": "1"})
+
+
+def test_settings_given_have_the_type_of_their_default_and_change_no_default():
+    defaults = {"temperature": 1.0, "length": 10}
+    chosen = chosen_settings(defaults, {"temperature": "2"}, of="writing")
+    assert chosen == {"temperature": 2.0, "length": 10} and isinstance(chosen["temperature"], float)
+    assert defaults == {"temperature": 1.0, "length": 10}
 
 
 @pytest.fixture(scope="module")

@@ -113,8 +113,9 @@ def cifar100(*, validation: float = 5_000, data_dir: str | None = None) -> Data:
     return _prepared_set("cifar100", validation, data_dir)
 
 
-_KNOWN = {make.__name__: make for make in (digits, mnist, fashion_mnist, cifar10, cifar100)}
-_KNOWN["sample"] = digits
+# The named data sets, and ``sample``.
+KNOWN = {make.__name__: make for make in (digits, mnist, fashion_mnist, cifar10, cifar100)}
+KNOWN["sample"] = digits
 
 
 @described
@@ -130,8 +131,8 @@ def labelled_images(data: str, validation: float | None = None) -> Data:
         InputError: no such name and no such folder, or something is wrong in the folder.
     """
     chosen = {} if validation is None else {"validation": validation}
-    if data in _KNOWN:
-        return _KNOWN[data](**chosen)
+    if data in KNOWN:
+        return KNOWN[data](**chosen)
     if os.path.exists(data) or os.sep in data:
         return image_folder(data, **chosen)
     raise _unknown(data, ", or a folder of class folders")
@@ -151,7 +152,7 @@ def prepare(name: str, data_dir: str | None = None) -> str:
     """
     if name in _SETS:
         return f"{name} is in {prepared_builder(name, data_dir).data_path}"
-    if name in _KNOWN:
+    if name in KNOWN:
         return f"{name} comes with scikit-learn: nothing to prepare"
     raise _unknown(name)
 
@@ -201,7 +202,7 @@ def _counts(source: Source, classes: int) -> np.ndarray:
 
 
 def _unknown(name: str, otherwise: str = "") -> InputError:
-    names = sorted(_KNOWN)
+    names = sorted(KNOWN)
     closest = difflib.get_close_matches(name, names, n=1)
     guess = f" (did you mean {closest[0]}?)" if closest else ""
     return InputError(f"unknown image data set {name}{guess}: choose {', '.join(names)}{otherwise}")

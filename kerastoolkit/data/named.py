@@ -53,7 +53,8 @@ def inspect(name: str, split: str = "train") -> tuple[list[dict[str, Any]], Any,
         return _columns(table), _lines(table), table.notes
     if name in text.KNOWN or name.lower().endswith(".txt"):
         return _characters(name, split)
-    found = flat_folder(name) if has_images_outside_class_folders(name) else images.labelled_images(name)
+    flat = name not in images.KNOWN and has_images_outside_class_folders(name)
+    found = flat_folder(name) if flat else images.labelled_images(name)
     return *images.inspect(found, split), ()
 
 

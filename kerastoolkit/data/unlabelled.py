@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from kerastoolkit.data.image_folders import flat_folder, has_images_outside_class_folders
-from kerastoolkit.data.images import labelled_images
+from kerastoolkit.data.images import KNOWN, labelled_images
 from kerastoolkit.experiment import Data, InputError, Source, described
 from kerastoolkit.layers.corruption import check_noise, corrupt
 from kerastoolkit.serving.images import decode_image
@@ -40,7 +40,7 @@ def unlabelled_images(data: str, size: int = 32, validation: float | None = None
     """
     if size < 1:
         raise InputError(f"size must be at least 1, got {size}")
-    if has_images_outside_class_folders(data):
+    if data not in KNOWN and has_images_outside_class_folders(data):
         found = flat_folder(data, **({} if validation is None else {"validation": validation}))
     else:
         found = labelled_images(data, validation)

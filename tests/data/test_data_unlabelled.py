@@ -305,3 +305,12 @@ def test_intensities_are_pixels_between_0_and_1_of_the_datas_own_size():
 def test_wrong_values_are_refused_with_the_rule_and_the_value(how, message):
     with pytest.raises(InputError, match=message):
         unlabelled_images(**{"data": "digits", **how})
+
+
+def test_a_named_set_is_taken_before_a_folder_of_that_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    for number in range(4):
+        Image.new("RGB", (8, 8)).save(tmp_path / "digits" / f"{number}.png")
+    assert unlabelled_images("digits").test.size == 360
+    assert unlabelled_images("./digits").test.size == 1

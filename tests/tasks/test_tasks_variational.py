@@ -96,6 +96,15 @@ def test_figures_are_means_of_what_the_serving_model_estimates(scored, stripes):
     assert any("5 samples for each of 4 images" in note for note in report.notes)
 
 
+def test_principal_components_of_as_many_numbers_stand_beside_the_network(scored, stripes):
+    rows, others = (stripes(*how)["image"].reshape(-1, 64) / 255.0 for how in ((40, 0), (20, 1)))
+    mean = rows.mean(axis=0)
+    basis = np.linalg.svd(rows - mean, full_matrices=False)[2][:2]
+    rebuilt = np.clip(mean + (others - mean) @ basis.T @ basis, 0, 1)
+    found = scored[0].baselines["PCA with 2 components"]
+    assert found["squared_error_per_image"] == pytest.approx(np.square(rebuilt - others).sum(axis=1).mean(), rel=1e-3)
+
+
 def test_with_equal_samples_and_images_the_estimate_is_above_the_bound(network, data, score):
     report, _ = score(network, variational(), data, elbo_samples=20, importance_samples=20, importance_images=20)
     assert report.figures["importance_weighted_nll"] < report.figures["negative_elbo"]
