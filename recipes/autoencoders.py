@@ -17,7 +17,7 @@ from kerastoolkit.tasks.reconstruction import reconstruction
 
 def mnist_autoencoder(
     *, code: int = 30, hidden: tuple[int, ...] = (1000, 500, 250), activation: str = "relu", epochs: int = 100,
-    batch_size: int = 250, learning_rate: float = 0.001, weight_decay: float = 0.1, size: int = 28,
+    batch_size: int = 250, learning_rate: float = 0.001, weight_decay: float = 0.2, size: int = 28,
     validation: float | None = None, data: str = "mnist",
 ) -> Experiment:  # fmt: skip
     """Deep autoencoder, 784-1000-500-250-30; the paper reports a squared error of 3.00 per test image, PCA 13.87."""
@@ -38,7 +38,7 @@ def mnist_convolutional_autoencoder(
 
 
 def mnist_sparse_autoencoder(
-    *, code: int = 196, penalty: str = "kullback_leibler", weight: float = 0.1, target_rate: float = 0.05, epochs: int = 30,
+    *, code: int = 196, penalty: str = "kullback_leibler", weight: float = 1.0, target_rate: float = 0.05, epochs: int = 30,
     batch_size: int = 256, learning_rate: float = 0.003, size: int = 28, validation: float | None = None,
     data: str = "mnist",
 ) -> Experiment:  # fmt: skip
