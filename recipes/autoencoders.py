@@ -42,7 +42,7 @@ def mnist_sparse_autoencoder(
     batch_size: int = 256, learning_rate: float = 0.003, size: int = 28, validation: float | None = None,
     data: str = "mnist",
 ) -> Experiment:  # fmt: skip
-    """Sparse autoencoder with 196 units; its filters are strokes."""
+    """Sparse autoencoder with 196 units whose mean activation is pulled to 0.05."""
     images = unlabelled_images(data, size, validation)
     network = sparse_autoencoder(input_shape=images.about["shape"], code=code, penalty=penalty, weight=weight,
                                  target_rate=target_rate)  # fmt: skip

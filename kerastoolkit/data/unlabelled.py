@@ -14,7 +14,7 @@ from kerastoolkit.layers.corruption import check_noise, corrupt
 from kerastoolkit.serving.images import decode_image
 from kerastoolkit.serving.random_numbers import normals, uniforms
 
-# Seeds of the noise, so that no level's noise is another's.
+# Seeds of the noise, so that a validation image and a test image of one number have different noise.
 _NOISE_SEED, _VALIDATION_SEED = 20_080_705, 20_080_706
 
 
