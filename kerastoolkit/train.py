@@ -21,6 +21,7 @@ from kerastoolkit import catalog, charts
 from kerastoolkit.callbacks import check_resumable
 from kerastoolkit.checkpoints import save_checkpoint, write_file
 from kerastoolkit.experiment import Experiment, InputError, RunError
+from kerastoolkit.memory import keep_freed_memory
 from kerastoolkit.pipeline import call, decoder, index_batches, naming_unreadable, steps_per_epoch, training_batches
 from kerastoolkit.progress import Progress, say
 from kerastoolkit.runs import choose_folder, find_run, locked, new_settings, read_run, write_history, write_run
@@ -113,6 +114,7 @@ def build(recipe: Any, arguments: dict[str, Any], seed: int) -> Experiment:
     Raises:
         InputError: a builder or the data refused an argument.
     """
+    keep_freed_memory()
     keras.backend.clear_session()  # so that layer names, and with them checkpoints, do not depend on what was built before
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()

@@ -56,7 +56,7 @@ def reconstruction(loss: str = "squared_error", active_above: float | None = Non
     metrics = {} if loss == "squared_error" else {"squared_error": LOSSES["squared_error"]}
     return Task(
         name="reconstruction", encode=encode, loss=LOSSES[loss], metrics=metrics, decode=decode_images,
-answer=lambda network: autoencoder_answer(network, with_code=True),
+        answer=lambda network: autoencoder_answer(network, with_code=True),
         score=lambda batches, data, serving: _score(batches, data, serving, active_above), read=read_images,
         tell=tell_reconstructions, draw=draw_reconstruction, probe=made_up_images, endpoints=coding_endpoints,
         files=lambda answers: {"-reconstruction.png": png_file(answers["reconstruction"])})  # fmt: skip

@@ -1,0 +1,44 @@
+"""Freed memory stays with the process: the second block of the same size costs no new pages."""
+
+import subprocess
+import sys
+
+import pytest
+
+from kerastoolkit.memory import keep_freed_memory
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from kerastoolkit.memory import keep_freed_memory
+
+if "keep" in sys.argv:
+    assert keep_freed_memory()
+
+def block():
+    np.ones(16_000_000, np.float32)  # 64 MB, more than glibc's largest threshold
+
+block()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+block()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(*arguments):
+    result = subprocess.run([sys.executable, "-c", FAULTS, *arguments], capture_output=True, text=True, check=True, timeout=60)
+    return int(result.stdout)
+
+
+@pytest.mark.skipif(not keep_freed_memory(), reason="the C library is not glibc")
+def test_freed_memory_is_used_again_without_new_pages():
+    assert faults("keep") < 20
+    assert faults() > 100  # so that the test would see it; with huge pages 32 of 2 MB do not count as 16,384 of 4 kB
+
+
+def test_other_c_libraries_are_left_alone(monkeypatch):
+    monkeypatch.setattr("kerastoolkit.memory.sys.platform", "darwin")
+    assert keep_freed_memory() is False
+    monkeypatch.setattr("kerastoolkit.memory.sys.platform", "linux")
+    monkeypatch.setattr("kerastoolkit.memory.ctypes.CDLL", lambda name: object())  # musl has no mallopt
+    assert keep_freed_memory() is False
