@@ -337,10 +337,15 @@ def compare_command(runs: tuple[str, ...], as_json: bool) -> None:
 
 
 def _pairs(settings: tuple[str, ...]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
     for each in settings:
-        if "=" not in each:
+        name, equals, value = each.partition("=")
+        if not equals:
             raise click.UsageError(f"a setting must be NAME=VALUE, got {each}")
-    return dict(each.split("=", 1) for each in settings)
+        if name in pairs:
+            raise click.UsageError(f"{name} is given twice")
+        pairs[name] = value
+    return pairs
 
 
 def _recipe(text: str, settings: tuple[str, ...], **short: Any) -> tuple[catalog.Recipe, dict[str, Any]]:
@@ -358,6 +363,9 @@ def _verb(data_dir: str | None, as_json: bool = False) -> Iterator[None]:
         raise InputError(f"the commands need the tensorflow backend, but KERAS_BACKEND is {backend}")
     if data_dir is not None:
         os.environ["TFDS_DATA_DIR"] = data_dir
+    from kerastoolkit.memory import keep_freed_memory
+
+    keep_freed_memory()
     start_tensorflow()
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         yield

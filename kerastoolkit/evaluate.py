@@ -41,14 +41,14 @@ def evaluate(
     """
     folder, record = find_finished_run(run)
     use_data_dir(data_dir or record.get("data_dir"))
-    examples = rebuild(record["data_set"], **(_other(data, record) if data else {}))
+    serving = load_serving_model(folder)
+    examples = rebuild(record["data_set"], **(_other(data, record, serving) if data else {}))
     source = examples.split(split)
     if not source.size:
         raise InputError(f"{examples.name} has no {split} examples in this run")
     task = rebuild(record["task"])
     scoring = chosen_settings(task.scoring, settings or {}, of=f"scoring {task.name}")
     _check_same_kind(examples, record)
-    serving = load_serving_model(folder)
     _check_same_size(examples, serving)
     began = time.monotonic()
     report = task.score(answered(serving, examples, split, task.settings), examples, serving, **scoring)
@@ -86,10 +86,11 @@ def _arrays(tensors: dict[str, Any]) -> dict[str, np.ndarray]:
     return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
-def _other(data: str, record: dict[str, Any]) -> dict[str, Any]:
-    """The arguments that make the data set of ``data`` as the run needs it: the columns that a table had in training."""
+def _other(data: str, record: dict[str, Any], serving: Any) -> dict[str, Any]:
+    """The arguments that make the data set of ``data`` as the run needs it: the columns or the size that it had in training."""
     arguments, trained = record["data_set"]["arguments"], record["task"]["arguments"]
-    return {"data": data} | {name: trained[name] for name in ("columns",) if name in arguments and name in trained}
+    wanted = {"data": data} | {name: trained[name] for name in ("columns",) if name in arguments and name in trained}
+    return wanted | ({"size": decoded_model(serving).inputs[0].shape[1]} if "size" in arguments else {})
 
 
 def _check_same_kind(data: Data, record: dict[str, Any]) -> None:

@@ -1,9 +1,9 @@
-"""What a training asks of the C library's allocator."""
+"""What the commands ask of the C library's allocator."""
 
 import ctypes
 import sys
 
-TRIM_THRESHOLD, MMAP_MAX = -1, -4  # mallopt(3)
+TRIM_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -4, -8  # mallopt(3)
 MOST = 2**31 - 1
 
 
@@ -13,8 +13,11 @@ def keep_freed_memory() -> bool:
     On the CPU TensorFlow takes each tensor from ``malloc`` and gives it back in the same step. By default glibc returns large
     blocks to the system at once, and the next step pays for every page of them again: half the time of a convolutional network's
     step, where it happened (RESULTS.md, "Speed"). The process keeps its peak of memory until it ends.
+
+    All of it holds only before TensorFlow has started its threads. Those that run already keep arenas of their own, which return
+    blocks of more than 64 MB still.
     """
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-    return mallopt is not None and bool(mallopt(MMAP_MAX, 0) and mallopt(TRIM_THRESHOLD, MOST))
+    return mallopt is not None and bool(mallopt(MMAP_MAX, 0) and mallopt(TRIM_THRESHOLD, MOST) and mallopt(ARENA_MAX, 1))

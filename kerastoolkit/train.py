@@ -16,13 +16,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 from keras.src.random.seed_generator import global_seed_generator  # not public, yet keras.random's default state lives in it
+from tensorflow.python.util import _pywrap_util_port  # not public, yet it alone says whether oneDNN is on
 
 from kerastoolkit import catalog, charts
 from kerastoolkit.callbacks import check_resumable
 from kerastoolkit.checkpoints import save_checkpoint, write_file
 from kerastoolkit.experiment import Experiment, InputError, RunError
 from kerastoolkit.memory import keep_freed_memory
-from kerastoolkit.pipeline import call, decoder, index_batches, naming_unreadable, steps_per_epoch, training_batches
+from kerastoolkit.pipeline import decoder, index_batches, naming_unreadable, steps_per_epoch, training_batches
 from kerastoolkit.progress import Progress, say
 from kerastoolkit.runs import choose_folder, find_run, locked, new_settings, read_run, write_history, write_run
 from kerastoolkit.serving.model import serving_model
@@ -56,7 +57,7 @@ def train(
         SystemExit: 130 or 143 after Ctrl-C or SIGTERM, when the checkpoint is written.
     """
     _check_settings(seed, checkpoint_seconds)
-    settings = new_settings(recipe, catalog.arguments(recipe, overrides), seed, data_dir)
+    settings = new_settings(recipe, catalog.arguments(recipe, overrides), seed, data_dir) | {"onednn": _onednn()}
     folder, record = choose_folder(out, settings)
     if record is None:
         experiment = build(recipe, settings["arguments"], seed)  # before the folder is made: bad input leaves nothing behind
@@ -97,14 +98,14 @@ def dry_run(recipe: Any, overrides: dict[str, Any], *, seed: int = 0) -> dict[st
     arguments = catalog.arguments(recipe, overrides)
     experiment = build(recipe, arguments, seed)
     inputs, targets = next(iter(training_batches(experiment, seed=seed, start=0, end=1)))
-    outputs = call(experiment.network, inputs)
+    _, values = State(experiment).values(inputs, targets, training=False)
     steps = steps_per_epoch(experiment.data.train.size, experiment.batch_size)
     sizes = {split: experiment.data.split(split).size for split in ("train", "validation", "test")}
     return {
         "recipe": recipe.name, "arguments": arguments, "data": experiment.data.name, "examples": sizes,
         "parameters": experiment.network.count_params(), "epochs": experiment.epochs, "steps_per_epoch": steps,
         "batch": {name: [*tensor.shape, tensor.dtype.name] for name, tensor in inputs.items()},
-        "loss_before_training": float(tf.reduce_mean(experiment.task.loss(targets, outputs))),
+        "loss_before_training": float(tf.reduce_mean(values["loss"])),
     }  # fmt: skip
 
 
@@ -114,7 +115,7 @@ def build(recipe: Any, arguments: dict[str, Any], seed: int) -> Experiment:
     Raises:
         InputError: a builder or the data refused an argument.
     """
-    keep_freed_memory()
+    keep_freed_memory()  # the command line has done so before TensorFlow came; who calls from Python has not
     keras.backend.clear_session()  # so that layer names, and with them checkpoints, do not depend on what was built before
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
@@ -151,6 +152,9 @@ def _continue(recipe: Any, folder: Path, record: dict[str, Any], checkpoint_seco
         return folder
     if record.get("threads") != os.cpu_count():
         say(f"warning: the run began on {record.get('threads')} processors, here are {os.cpu_count()}: the last bits may differ")
+    if record.get("onednn", now := _onednn()) != now:
+        now, then = ("on", "off") if now else ("off", "on")
+        say(f"warning: oneDNN is {now} and was {then} when the run began: the last bits may differ")
     if record.get("source_sha256") != recipe.source_sha256:
         say(f"warning: {recipe.path} has changed since the run began")
     experiment = build(recipe, record["arguments"], record["seed"])
@@ -158,6 +162,10 @@ def _continue(recipe: Any, folder: Path, record: dict[str, Any], checkpoint_seco
         if read_run(folder) != record:  # more epochs than it began with
             write_run(folder, record)
         return _train(experiment, folder, record, checkpoint_seconds)
+
+
+def _onednn() -> bool:
+    return bool(_pywrap_util_port.IsMklEnabled())
 
 
 def _train(experiment: Experiment, folder: Path, record: dict[str, Any], checkpoint_seconds: float) -> Path:

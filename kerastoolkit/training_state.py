@@ -114,12 +114,14 @@ class State:
         return {f"val_{name}": total / self.experiment.data.validation.size for name, total in totals.items()}
 
     def values(self, inputs, targets, *, training: bool):
-        """(the loss to be minimised, {name: one value per example})."""
+        """(the loss to be minimised, {name: one value per example}); losses of the network's own count for each example alike."""
         task = self.experiment.task
         outputs = call(self.network, inputs, training=training)
         losses = task.loss(targets, outputs)
+        if self.network.losses:
+            losses = losses + tf.cast(tf.add_n(self.network.losses), losses.dtype)
         values = {"loss": losses, **{name: metric(targets, outputs) for name, metric in task.metrics.items()}}
-        return tf.add_n([tf.reduce_mean(losses), *self.network.losses]), values
+        return tf.reduce_mean(losses), values
 
 
 def compile_step(state: State) -> Callable[[Any, Any], None]:

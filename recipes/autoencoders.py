@@ -3,6 +3,8 @@
 https://web.stanford.edu/class/cs294a/sparseAutoencoder.pdf) and denoising (Vincent et al. 2010,
 https://jmlr.org/papers/v11/vincent10a.html)."""
 
+import kerastoolkit  # noqa: F401  # isort: skip  # before Keras, because it turns oneDNN on
+
 import keras
 
 from kerastoolkit.data.preprocessing import intensities
@@ -17,63 +19,62 @@ from kerastoolkit.tasks.reconstruction import reconstruction
 
 def mnist_autoencoder(
     *, code: int = 30, hidden: tuple[int, ...] = (1000, 500, 250), activation: str = "relu", epochs: int = 100,
-    batch_size: int = 250, learning_rate: float = 0.001, weight_decay: float = 0.2, size: int = 28,
-    validation: float | None = None, data: str = "mnist",
+    batch_size: int = 250, learning_rate: float = 0.001, weight_decay: float = 0.2, loss: str = "squared_error",
+    size: int | None = None, validation: float | None = None, data: str = "mnist",
 ) -> Experiment:  # fmt: skip
     """Deep autoencoder, 784-1000-500-250-30; the paper reports a squared error of 3.00 per test image, PCA 13.87."""
     images = unlabelled_images(data, size, validation)
     network = deep_autoencoder(input_shape=images.about["shape"], code=code, hidden=hidden, activation=activation)
-    return _experiment(images, network, reconstruction(), epochs, batch_size, learning_rate, weight_decay)
+    return _experiment(images, network, reconstruction(loss), epochs, batch_size, learning_rate, weight_decay)
 
 
 def mnist_convolutional_autoencoder(
     *, code: int = 30, filters: tuple[int, ...] = (16, 32), hidden: tuple[int, ...] = (256,), epochs: int = 20,
-    batch_size: int = 128, learning_rate: float = 0.002, size: int = 28, validation: float | None = None,
-    data: str = "mnist",
+    batch_size: int = 128, learning_rate: float = 0.002, loss: str = "squared_error", size: int | None = None,
+    validation: float | None = None, data: str = "mnist",
 ) -> Experiment:  # fmt: skip
     """Convolutional autoencoder with a code of 30 numbers."""
     images = unlabelled_images(data, size, validation)
     network = convolutional_autoencoder(input_shape=images.about["shape"], code=code, filters=filters, hidden=hidden)
-    return _experiment(images, network, reconstruction(), epochs, batch_size, learning_rate)
+    return _experiment(images, network, reconstruction(loss), epochs, batch_size, learning_rate)
 
 
 def mnist_sparse_autoencoder(
     *, code: int = 196, penalty: str = "kullback_leibler", weight: float = 1.0, target_rate: float = 0.05, epochs: int = 30,
-    batch_size: int = 256, learning_rate: float = 0.003, size: int = 28, validation: float | None = None,
-    data: str = "mnist",
+    batch_size: int = 256, learning_rate: float = 0.003, loss: str = "squared_error", size: int | None = None,
+    validation: float | None = None, data: str = "mnist",
 ) -> Experiment:  # fmt: skip
     """Sparse autoencoder with 196 units whose mean activation is pulled to 0.05."""
     images = unlabelled_images(data, size, validation)
     network = sparse_autoencoder(input_shape=images.about["shape"], code=code, penalty=penalty, weight=weight,
                                  target_rate=target_rate)  # fmt: skip
     # A sigmoid is never 0: a tenth counts as active.
-    task = reconstruction(active_above=0.0 if penalty == "l1" else 0.1)
+    task = reconstruction(loss, active_above=0.0 if penalty == "l1" else 0.1)
     return _experiment(images, network, task, epochs, batch_size, learning_rate)
 
 
 def mnist_denoising_autoencoder(
     *, noise: str = "masking", levels: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5),
-    hidden: tuple[int, ...] = (1000, 1000), epochs: int = 30, batch_size: int = 256,
-    learning_rate: float = 0.001, size: int = 28, validation: float | None = None,
-    data: str = "mnist",
+    hidden: tuple[int, ...] = (1000, 1000), epochs: int = 30, batch_size: int = 256, learning_rate: float = 0.001,
+    loss: str = "squared_error", size: int | None = None, validation: float | None = None, data: str = "mnist",
 ) -> Experiment:  # fmt: skip
     """Denoising autoencoder; masking, salt-and-pepper or Gaussian noise, scored at five levels beside a median filter."""
     images = unlabelled_images(data, size, validation, noise, levels)
     network = denoising_autoencoder(input_shape=images.about["shape"], noise=noise, level=(min(levels), max(levels)),
                                     hidden=hidden)  # fmt: skip
-    return _experiment(images, network, denoising(), epochs, batch_size, learning_rate)
+    return _experiment(images, network, denoising(loss), epochs, batch_size, learning_rate)
 
 
 def cifar10_denoising_autoencoder(
     *, noise: str = "gaussian", levels: tuple[float, ...] = (0.05, 0.1, 0.15, 0.2, 0.25), filters: tuple[int, ...] = (32, 64),
-    epochs: int = 12, batch_size: int = 128, learning_rate: float = 0.002, size: int = 32, validation: float | None = None,
-    data: str = "cifar10",
+    epochs: int = 12, batch_size: int = 128, learning_rate: float = 0.002, loss: str = "squared_error", size: int | None = None,
+    validation: float | None = None, data: str = "cifar10",
 ) -> Experiment:  # fmt: skip
     """Convolutional denoising autoencoder on colour photographs, scored at five levels beside a median filter."""
     images = unlabelled_images(data, size, validation, noise, levels)
     network = denoising_autoencoder(input_shape=images.about["shape"], noise=noise, level=(min(levels), max(levels)),
                                     filters=filters)  # fmt: skip
-    return _experiment(images, network, denoising(), epochs, batch_size, learning_rate)
+    return _experiment(images, network, denoising(loss), epochs, batch_size, learning_rate)
 
 
 def _experiment(images: Data, network: keras.Model, task: Task, epochs: int, batch_size: int, learning_rate: float,

@@ -4,6 +4,8 @@ CPU and 1.4697 for a larger one in 3 minutes on an A100, both on the last tenth 
 
 All windows of a training have one length, so that XLA can compile the loops over time once."""
 
+import kerastoolkit  # noqa: F401  # isort: skip  # before Keras, because it turns oneDNN on
+
 import keras
 
 from kerastoolkit.data.text import random_window, text

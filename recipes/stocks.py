@@ -4,6 +4,8 @@ One network learns the logarithms of returns of all tickers. That prices are clo
 much (Fama 1965, https://doi.org/10.1086/294743), is what the tables of ``evaluate`` are there to show. The settings from
 ``columns`` on say how a CSV file of one's own is read: ``data.series.stocks``."""
 
+import kerastoolkit  # noqa: F401  # isort: skip  # before Keras, because it turns oneDNN on
+
 import keras
 
 from kerastoolkit.data.preprocessing import window_features

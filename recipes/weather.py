@@ -3,6 +3,8 @@
 The loss is the absolute error, by which forecasts are judged; the network learns differences from the last row, and sees the time
 of day and of year. The settings from ``columns`` on say how a CSV file of one's own is read: ``data.series.weather``."""
 
+import kerastoolkit  # noqa: F401  # isort: skip  # before Keras, because it turns oneDNN on
+
 import keras
 
 from kerastoolkit.data.preprocessing import window_features

@@ -18,7 +18,8 @@ MAY_IMPORT = {
     "catalog": set(),
     "experiment": set(),
     "terminal": set(),
-    "cli": {"catalog", "experiment", "terminal"},
+    "memory": set(),
+    "cli": {"catalog", "experiment", "memory", "terminal"},
     "boxes": set(),
     "weights": {"weights"},
     "layers": {"boxes", "layers"},
@@ -44,6 +45,14 @@ def imports(tree: ast.AST) -> Iterator[str]:
                 yield from (f"kerastoolkit.{alias.name}" for alias in node.names)
             else:
                 yield node.module
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.py")), ids=lambda path: path.stem)
+def test_a_recipe_file_imports_this_package_before_keras(path):
+    # Run as a program it would start TensorFlow without what kerastoolkit/__init__.py sets.
+    names = [name.split(".")[0] for name in imports(ast.parse(path.read_text()))]
+    if "keras" in names:
+        assert names.index("kerastoolkit") < names.index("keras")
 
 
 def part(path: Path) -> str:

@@ -161,7 +161,7 @@ def test_a_run_is_scored_with_the_settings_given(vae, command):
         ("samples=3", "scoring variational autoencoding has no setting samples (it has: elbo_samples, importance_samples,"),
         ("importance_samples=many", "importance_samples must be a whole number, got many"),
         ("importance_samples=7.5", "importance_samples must be a whole number, got 7.5"),
-        ("elbo_samples=0", "elbo_samples must be at least 1, got 0"),
+        ("elbo_samples=0", "elbo_samples must be in 1..1,000,000,000, got 0"),
     ],
 )
 def test_a_setting_of_the_scoring_that_is_wrong_is_one_line_and_exit_status_2(vae, command, setting, message):
@@ -191,10 +191,27 @@ def photographs(tmp_path_factory):
     return folder
 
 
-def test_data_of_another_image_size_is_refused_in_one_line(vae, photographs, command):
+def test_other_data_is_brought_to_the_size_of_the_run_and_scored(vae, tmp_path):
+    for number in range(12):
+        pixels = np.random.default_rng(number).integers(0, 256, (11, 9), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    few = {"importance_samples": "2", "importance_images": "2", "elbo_samples": "2"}
+    record, _ = evaluate(str(vae), data=str(tmp_path), settings=few)
+    assert (record["data"], record["examples"]) == (tmp_path.name, 1)
+    assert record["figures"]["negative_elbo"] > evaluate(str(vae), settings=few)[0]["figures"]["negative_elbo"]
+
+
+def test_data_with_other_channels_is_refused_in_one_line(vae, photographs, command):
     status, output, errors = command("evaluate", str(vae), "--data", str(photographs))
     assert (status, output, errors.count("\n")) == (2, "", 1)
-    assert f"the images of {photographs.name} are 28 x 28 x 3, not 8 x 8 x 1 as the run was trained on" in errors
+    assert f"the images of {photographs.name} are 8 x 8 x 3, not 8 x 8 x 1 as the run was trained on" in errors
+
+
+def test_a_density_of_binary_images_is_refused_in_one_line(command):
+    arguments = ["--data", "sample", "--set", "likelihood=gaussian", "--set", "binarisation=sampled", "--dry-run"]
+    status, output, errors = command("train", "mnist-vae", *arguments)
+    assert (status, output) == (2, "")
+    assert errors == "error: binarisation sampled needs the likelihood bernoulli, got gaussian\n"
 
 
 def test_a_denoising_autoencoder_goes_all_the_way(files, tmp_path):

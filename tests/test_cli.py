@@ -147,6 +147,7 @@ def test_every_example_in_a_help_text_is_an_invocation_that_parses():
         (["train", "MINE", "--seed", "one"], "not a valid integer"),
         (["evaluate", "last", "--split", "tset"], "tset"),
         (["evaluate", "last", "--set", "importance_samples"], "a setting must be NAME=VALUE, got importance_samples"),
+        (["evaluate", "last", "--set", "seed=1", "--set", "seed=2"], "seed is given twice"),
         (["predict", "last"], "missing argument"),
         (["data", "inspect", "digits", "--out", "nowhere/look.png"], "nowhere"),
         (["data", "inspect", "digits", "--out", "look.doc"], "look.doc"),

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import tensorflow as tf
 from kerastoolkit import catalog, checkpoints
 from kerastoolkit import train as training
 from kerastoolkit.experiment import InputError, RunError
-from kerastoolkit.runs import locked, read_history, read_run
+from kerastoolkit.runs import locked, read_history, read_run, write_run
 
 
 def hashes(folder):
@@ -150,6 +151,31 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(killable, tmp_path):
     assert state.failed_at.numpy() == 1
     after = [variable.numpy() for variable in (*state.network.trainable_variables, *state.optimizer.variables)]
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_the_loss_is_what_is_minimised_with_the_losses_of_the_network_itself(tmp_path):
+    recipe = catalog.find_recipe("mnist-vae")
+    settings = {"data": "sample", "hidden": (8,), "beta": 3.0, "epochs": 1, "batch_size": 100}
+    (row,) = read_history(training.train(recipe, settings, out=str(tmp_path / "run")))
+    for split in ("", "val_"):
+        reconstruction = row[f"{split}negative_elbo"] - row[f"{split}divergence"]
+        assert row[f"{split}loss"] == pytest.approx(reconstruction + 3 * row[f"{split}divergence"], rel=1e-4)
+    facts = training.dry_run(recipe, {**settings, "beta": 1e6})
+    assert facts["loss_before_training"] > 1000 * training.dry_run(recipe, settings)["loss_before_training"]
+
+
+@pytest.mark.parametrize(("key", "value", "words"), [
+    ("threads", 999, "the run began on 999 processors"),
+    ("onednn", None, "oneDNN is (on and was off|off and was on) when the run began"),
+])  # fmt: skip
+def test_what_may_change_the_last_bits_is_told_when_a_run_goes_on(killable, tmp_path, capsys, key, value, words):
+    run = training.train(killable, {"epochs": 1}, out=str(tmp_path / "run"))
+    record = read_run(run)
+    training.resume(str(run), epochs=2)
+    assert "last bits" not in capsys.readouterr().err
+    write_run(run, {**read_run(run), key: not record["onednn"] if value is None else value})
+    training.resume(str(run), epochs=3)
+    assert re.search(f"warning: {words}.*: the last bits may differ", capsys.readouterr().err)
 
 
 def test_a_diverging_run_names_the_step_and_keeps_its_checkpoints(killable, tmp_path):

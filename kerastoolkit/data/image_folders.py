@@ -1,4 +1,4 @@
-"""A person's own labelled images: a folder with one folder of images for each class.
+"""A person's own images: a folder with one folder of images for each class, or a folder of images without labels.
 
 All of it is checked before anything is trained on, because a fault in the ninth hour costs nine hours.
 """
@@ -22,6 +22,7 @@ from kerastoolkit.serving.image_files import SUFFIXES, check_image_file
 SPLIT_FOLDERS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 TEST_SHARE = 0.1
 SAMPLE_FOR_MEAN = 256
+GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "F")  # Pillow's modes without colour
 
 Files = dict[str, list[Path]]  # class name -> its images, sorted
 
@@ -51,19 +52,12 @@ def image_folder(path: str, *, validation: float = 0.1) -> Data:
     faults: list[str] = []
     splits, skipped = _list_splits(root, faults)
     _refuse(faults)
-    _refuse(_not_images(file for files in splits.values() for images in files.values() for file in images))
+    grey = _all_are_grey(file for files in splits.values() for images in files.values() for file in images)
 
     classes = tuple(splits["train"])
-    examples = {name: _examples(files, classes) for name, files in splits.items()}
-    train_size = len(examples["train"][0])
-    if "test" not in examples:
-        count = max(1, number_to_cut(TEST_SHARE, train_size, name="test"))
-        examples["train"], examples["test"] = _cut(*examples["train"], count, root)
-    if "validation" not in examples:
-        count = number_to_cut(validation, len(examples["train"][0]), name="validation")
-        examples["train"], examples["validation"] = _cut(*examples["train"], count, root)
+    examples = _with_cuts({name: _examples(files, classes) for name, files in splits.items()}, validation, root)
 
-    about = _Facts(classes=classes, shape=None, channels=3, skipped=skipped)
+    about = _Facts(classes=classes, shape=None, channels=3, grey=grey, skipped=skipped)
     about["counts"] = {name: np.bincount(of, minlength=len(classes)) for name, (_, of) in examples.items()}
     about.training_files = examples["train"][0]
     sources = {name: _source(*found) for name, found in examples.items()}
@@ -73,7 +67,8 @@ def image_folder(path: str, *, validation: float = 0.1) -> Data:
 def flat_folder(path: str, *, validation: float = 0.1) -> Data:
     """Images of any size, without labels: all that are in a folder and in the folders inside it.
 
-    A tenth is the test split and validation is cut from the others, by the hash of an image's name.
+    Where a folder train lies in it, with folders validation (or val) and test beside it or without, these are the splits. What
+    does not exist is cut by the hash of an image's name: a tenth for the test split, then ``validation``.
 
     Raw examples: image () string, the bytes of a file.
 
@@ -85,39 +80,61 @@ def flat_folder(path: str, *, validation: float = 0.1) -> Data:
     """
     root = Path(path).expanduser()
     faults: list[str] = []
-    found = list(_walk(root, faults))
-    files = sorted(file for file in found if file.suffix.lower() in SUFFIXES)
-    faults += _not_images(files)
+    folders = _split_folders(root, faults) or {"train": root}
+    found = {name: list(_walk(folder, faults)) for name, folder in folders.items()}
+    files = {name: sorted(file for file in each if file.suffix.lower() in SUFFIXES) for name, each in found.items()}
     _refuse(faults)
-    if len(files) < 3:
-        raise InputError(f"{root}: needs at least 3 images ({' '.join(SUFFIXES)}), got {len(files)}")
-    train = files, np.zeros(len(files), np.int64)
-    train, test = _cut(*train, max(1, number_to_cut(TEST_SHARE, len(files), name="test")), root)
-    train, held_out = _cut(*train, number_to_cut(validation, len(train[0]), name="validation"), root)
+    for name, images in files.items():
+        needed = 1 + ("test" not in files) + ("validation" not in files) if name == "train" else 1
+        if len(images) < needed:
+            faults.append(f"{folders[name]}: needs at least {needed} images ({' '.join(SUFFIXES)}), got {len(images)}")
+    _refuse(faults)
+    grey = _all_are_grey(file for images in files.values() for file in images)
+    examples = _with_cuts({name: (each, np.zeros(len(each), np.int64)) for name, each in files.items()}, validation, root)
 
     def without_labels(files: list[Path], labels: np.ndarray) -> Source:
         source = _source(files, labels)
         return dataclasses.replace(source, fetch=lambda indices: {"image": source.fetch(indices)["image"]})
 
-    sources = [without_labels(*each) for each in (train, held_out, test)]
-    about = {"shape": None, "channels": 3, "skipped": len(found) - len(files)}
-    return Data(root.resolve().name, *sources, inputs=("image",), encoded=True, about=about)
+    sources = {name: without_labels(*each) for name, each in examples.items()}
+    skipped = sum(map(len, found.values())) - sum(map(len, files.values()))
+    about = {"shape": None, "channels": 3, "grey": grey, "skipped": skipped}
+    inner = any(map(_visible_folders, folders.values()))
+    notes = (f"{root} is read as images without classes, those in the folders inside it too",) if inner else ()
+    return Data(root.resolve().name, **sources, inputs=("image",), encoded=True, about=about, notes=notes)
 
 
-def has_images_outside_class_folders(path: str) -> bool:
-    """Whether a folder holds image files itself, and so is no folder of class folders."""
+def has_class_folders(path: str) -> bool:
+    """Whether a folder, or its train folder, holds two or more folders and no images beside them."""
     root = Path(path).expanduser()
-    return root.is_dir() and any(file.suffix.lower() in SUFFIXES for file in root.iterdir() if not file.name.startswith("."))
+    if not root.is_dir():
+        return False
+    base = (_split_folders(root, []) or {"train": root})["train"]
+    beside = any(file.suffix.lower() in SUFFIXES for file in base.iterdir() if not file.name.startswith("."))
+    return len(_visible_folders(base)) >= 2 and not beside
 
 
-def _not_images(files: Iterable[Path]) -> list[str]:
-    faults = []
+def _with_cuts(examples: dict[str, Any], validation: float, root: Path) -> dict[str, Any]:
+    """Train, validation and test examples; what was not there is cut from train."""
+    if "test" not in examples:
+        count = max(1, number_to_cut(TEST_SHARE, len(examples["train"][0]), name="test"))
+        examples["train"], examples["test"] = _cut(*examples["train"], count, root)
+    if "validation" not in examples:
+        count = number_to_cut(validation, len(examples["train"][0]), name="validation")
+        examples["train"], examples["validation"] = _cut(*examples["train"], count, root)
+    return examples
+
+
+def _all_are_grey(files: Iterable[Path]) -> bool:
+    """Checks all files; returns whether none has colour."""
+    faults, grey = [], True
     for file in files:
         try:
-            check_image_file(file)
+            grey &= check_image_file(file) in GREY_MODES
         except InputError as error:
             faults.append(str(error))
-    return faults
+    _refuse(faults)
+    return grey
 
 
 class _Facts(dict):
@@ -154,22 +171,29 @@ def _mean_and_deviation(files: list[Path]) -> tuple[tuple[float, ...], tuple[flo
 
 def _list_splits(root: Path, faults: list[str]) -> tuple[dict[str, Files], int]:
     """The images of each split that has a folder, and how many files were passed over."""
-    folders = {folder.name for folder in _visible_folders(root)}
-    if "train" not in folders or not folders <= SPLIT_FOLDERS.keys():
+    folders = _split_folders(root, faults)
+    if folders is None:
         files, skipped = _list_classes(root, faults)
         return {"train": files}, skipped
-    if {"validation", "val"} <= folders:
-        faults.append(f"{root}: has both a validation and a val folder")
     splits, skipped = {}, 0
-    for name in sorted(folders):
-        at_least = 2 if name == "train" else 1
-        splits[SPLIT_FOLDERS[name]], more = _list_classes(root / name, faults, at_least)
+    for name, folder in folders.items():
+        splits[name], more = _list_classes(folder, faults, at_least=2 if name == "train" else 1)
         skipped += more
     for name, files in splits.items():
         unknown = sorted(set(files) - set(splits["train"]))
         if unknown:
             faults.append(f"{root}: the {name} folder has a class that train does not have: {unknown[0]}")
     return splits, skipped
+
+
+def _split_folders(root: Path, faults: list[str]) -> dict[str, Path] | None:
+    """The folders of the splits, where there is one for train and no other folder than theirs."""
+    found = {folder.name: folder for folder in _visible_folders(root)}
+    if "train" not in found or not found.keys() <= SPLIT_FOLDERS.keys():
+        return None
+    if {"validation", "val"} <= found.keys():
+        faults.append(f"{root}: has both a validation and a val folder")
+    return {SPLIT_FOLDERS[name]: folder for name, folder in sorted(found.items())}
 
 
 def _list_classes(root: Path, faults: list[str], at_least: int = 2) -> tuple[Files, int]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kerastoolkit import charts
 from kerastoolkit.data import images, series, text
-from kerastoolkit.data.image_folders import flat_folder, has_images_outside_class_folders
+from kerastoolkit.data.image_folders import flat_folder, has_class_folders
 from kerastoolkit.data.prepared import prepared_builder
 from kerastoolkit.experiment import InputError
 from kerastoolkit.serving.tables import Reading, Table, read_table
@@ -53,9 +54,9 @@ def inspect(name: str, split: str = "train") -> tuple[list[dict[str, Any]], Any,
         return _columns(table), _lines(table), table.notes
     if name in text.KNOWN or name.lower().endswith(".txt"):
         return _characters(name, split)
-    flat = name not in images.KNOWN and has_images_outside_class_folders(name)
+    flat = name not in images.KNOWN and Path(name).expanduser().is_dir() and not has_class_folders(name)
     found = flat_folder(name) if flat else images.labelled_images(name)
-    return *images.inspect(found, split), ()
+    return *images.inspect(found, split), found.notes
 
 
 def _columns(table: Table) -> list[dict[str, Any]]:

@@ -13,11 +13,16 @@ ACTIVATIONS = ("relu", "leaky_relu", "elu", "softplus", "tanh", "sigmoid")
 
 def features_of(x, *, filters, hidden, activation):
     """(b, height, width, channels) -> (b, features): convolutions of stride 2, then dense layers; without both, the numbers."""
-    for number, width in enumerate(filters, start=1):
-        x = layers.Conv2D(width, 3, strides=2, padding="same", name=f"conv{number}", **_active(activation))(x)
-    x = layers.Flatten(name="flatten")(x)
+    x = layers.Flatten(name="flatten")(reduced(x, filters=filters, activation=activation))
     for number, units in enumerate(hidden, start=1):
         x = layers.Dense(units, name=f"hidden{number}", **_active(activation))(x)
+    return x
+
+
+def reduced(x, *, filters, activation):
+    """(b, height, width, channels) -> (b, height / 2^n, width / 2^n, filters[-1]): n convolutions of stride 2."""
+    for number, width in enumerate(filters, start=1):
+        x = layers.Conv2D(width, 3, strides=2, padding="same", name=f"conv{number}", **_active(activation))(x)
     return x
 
 

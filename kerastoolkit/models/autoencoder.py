@@ -9,7 +9,7 @@ import keras
 from keras import layers
 
 from kerastoolkit.layers import Corruption, SparsityPenalty
-from kerastoolkit.models._encoder_decoder import check, enlarged, features_of, image, image_of
+from kerastoolkit.models._encoder_decoder import check, enlarged, features_of, image, image_of, reduced
 
 
 def deep_autoencoder(
@@ -137,10 +137,8 @@ def denoising_autoencoder(
     lowest, highest = level if isinstance(level, (tuple, list)) else (level, level)
     noisy = Corruption(noise, lowest, highest, name="corruption")(inputs)
     if filters:
-        x = encoder_inputs = image(shape)
-        for number, width in enumerate(filters, start=1):
-            x = layers.Conv2D(width, 3, strides=2, padding="same", activation=activation, kernel_initializer="he_normal",
-                              name=f"conv{number}")(x)  # fmt: skip
+        encoder_inputs = image(shape)
+        x = reduced(encoder_inputs, filters=filters, activation=activation)
         code = keras.Input(x.shape[1:], name="code")
         decoder = keras.Model(code, enlarged(code, shape=shape, filters=filters, activation=activation), name="decoder")
     elif not hidden:

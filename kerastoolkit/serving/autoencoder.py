@@ -5,6 +5,8 @@ Each endpoint is made from the serving model, so from the layers that answer.
 
 from __future__ import annotations
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -13,8 +15,8 @@ from kerastoolkit.losses import image_nll, sum_per_example
 from kerastoolkit.serving.model import inner_layer
 from kerastoolkit.serving.random_numbers import normals
 
-# Decoded at once by the likelihood estimate: more is no faster and takes memory.
-DECODED_AT_ONCE = 5_000
+# Numbers that the likelihood estimate lets the decoder's widest layer make at once, 16 MB: more is no faster and takes memory.
+NUMBERS_AT_ONCE = 4_000_000
 
 
 def autoencoder_answer(network: keras.Model, *, with_code: bool) -> keras.Model:
@@ -125,12 +127,14 @@ class LogLikelihood(keras.layers.Layer):
     def __init__(self, decoder: keras.Model, **kwargs):
         super().__init__(**kwargs)
         self.decoder = decoder
+        widest = max(math.prod(tensor.shape[1:]) for layer in decoder.layers for tensor in tf.nest.flatten(layer.output))
+        self.decoded_at_once = NUMBERS_AT_ONCE // widest
 
     def call(self, inputs):
         image, mean, log_variance = inputs["image"], inputs["mean"], inputs["log_variance"]
         batch, latent = tf.shape(mean)[0], mean.shape[1]
         wanted = tf.maximum(tf.reduce_max(inputs["samples"]), 1)
-        chunk = tf.clip_by_value(DECODED_AT_ONCE // tf.maximum(batch, 1), 1, wanted)
+        chunk = tf.clip_by_value(self.decoded_at_once // tf.maximum(batch, 1), 1, wanted)
         pairs, deviation = _pairs(inputs["seed"]), tf.exp(0.5 * log_variance)
 
         def body(done, highest, scaled, total):
@@ -152,7 +156,9 @@ class LogLikelihood(keras.layers.Layer):
             return done + chunk, new_highest, scaled, total + tf.reduce_sum(tf.where(inside, fit, 0.0), axis=1)
 
         start = (tf.constant(0), tf.fill((batch,), float("-inf")), tf.zeros((batch,)), tf.zeros((batch,)))
-        _, highest, scaled, total = tf.while_loop(lambda done, *_: done < wanted, body, start)
+        # Said, because a batch whose size is known while this is traced would be refused when the body loses it.
+        shapes = (tf.TensorShape(()), *3 * (tf.TensorShape((None,)),))
+        _, highest, scaled, total = tf.while_loop(lambda done, *_: done < wanted, body, start, shape_invariants=shapes)
         count = tf.cast(wanted, tf.float32)
         divergence, fit = sum_per_example(kl_to_standard_normal(mean, log_variance)), total / count
         return {"log_likelihood": highest + tf.math.log(scaled / count), "expected_log_likelihood": fit,

@@ -15,12 +15,14 @@ END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 NEAR_THE_END = 4096
 
 
-def check_image_file(path: str | Path) -> None:
+def check_image_file(path: str | Path) -> str:
     """Checks that a file is an image that ``decode_image`` reads: format, size, and whether it is complete.
 
     The header and the end are read; only a BMP, a GIF, and a file whose end looks wrong are decoded. So
     damage in the middle of a JPEG or PNG is not found here.
 
+    Returns:
+        Pillow's mode of it, such as "L" or "RGB".
     Raises:
         InputError: one line with the file, the rule and the value.
     """
@@ -31,7 +33,7 @@ def check_image_file(path: str | Path) -> None:
         with Image.open(path) as image:
             # A JPEG with a second picture or a preview behind the first.
             kind = "JPEG" if image.format == "MPO" else image.format
-            width, height = image.size
+            (width, height), mode = image.size, image.mode
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(f"{path}: an image must have at most {MAX_PIXELS:,} pixels ({error})") from None
     except UnidentifiedImageError:
@@ -44,6 +46,7 @@ def check_image_file(path: str | Path) -> None:
         raise InputError(f"{path}: an image must have at most {MAX_PIXELS:,} pixels, got {width} x {height}")
     if kind not in END_MARKERS or END_MARKERS[kind] not in _tail(path):
         _check_that_it_decodes(path)
+    return mode
 
 
 def _tail(path: Path) -> bytes:

@@ -25,21 +25,30 @@ FILTERS_SHOWN = 100
 
 
 def image_figures(clean: np.ndarray, rebuilt: np.ndarray) -> dict[str, float]:
-    """How near images come to others, both (images, height, width, channels), 0..255.
+    """How near images come to others, both (images, height, width, channels), 0..255: ``mean_figures`` of ``nearness``."""
+    return mean_figures(*nearness(clean, rebuilt), int(np.prod(clean.shape[1:])))
 
-    squared_error_per_image and mean_squared_error are of intensities 0..1, the first summed over an image's numbers; psnr is in
-    decibels, the mean over images of 10 log10(1 / mean squared error); ssim is the structural similarity of Wang et al. 2004,
-    https://doi.org/10.1109/TIP.2003.819861, with its window of 11 x 11 pixels, or the largest odd one that an image holds.
-    """
+
+def nearness(clean: np.ndarray, rebuilt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(mean squared error of intensities 0..1, structural similarity) of each image."""
     squared, similar = [], []
     window = min(SSIM_WINDOW, *((side - 1) // 2 * 2 + 1 for side in clean.shape[1:3]))
     for start in range(0, len(clean), BATCH_SIZE):
         one, other = (np.asarray(each[start : start + BATCH_SIZE], np.float32) / 255.0 for each in (clean, rebuilt))
         squared.append(np.square(one.astype(np.float64) - other).mean(axis=(1, 2, 3)))
         similar.append(_structural_similarity(one, other, window).numpy())
-    squared, similar = np.concatenate(squared), np.concatenate(similar)
+    return np.concatenate(squared), np.concatenate(similar)
+
+
+def mean_figures(squared: np.ndarray, similar: np.ndarray, numbers: int) -> dict[str, float]:
+    """The figures of images from what ``nearness`` says of each, and how many numbers an image has.
+
+    squared_error_per_image and mean_squared_error are of intensities 0..1, the first summed over an image's numbers; psnr is in
+    decibels, the mean over images of 10 log10(1 / mean squared error); ssim is the structural similarity of Wang et al. 2004,
+    https://doi.org/10.1109/TIP.2003.819861, with its window of 11 x 11 pixels, or the largest odd one that an image holds.
+    """
     return {
-        "squared_error_per_image": float(squared.mean() * np.prod(clean.shape[1:])),
+        "squared_error_per_image": float(squared.mean() * numbers),
         "mean_squared_error": float(squared.mean()),
         # What is equal to the last bit has no ratio: 120 decibels stand for it.
         "psnr": float(-10.0 * np.log10(np.maximum(squared, 1e-12)).mean()),
@@ -62,14 +71,23 @@ def training_images(data: Data, most: int) -> tuple[np.ndarray, np.ndarray | Non
 
 
 def principal_components(data: Data, components: int) -> Any | None:
-    """A fitted ``sklearn.decomposition.PCA`` of training images, flat, 0..1; None where it would lose nothing."""
+    """A fitted ``sklearn.decomposition.PCA`` of training images, flat, 0..1; None where it would lose nothing.
+
+    By the covariance for as many small images as MNIST has; where images are few or large, mostly by random projections (Halko et
+    al. 2011, https://doi.org/10.1137/090771806), for the covariance of photographs would take minutes and gigabytes.
+    """
     from sklearn.decomposition import PCA
 
     numbers = int(np.prod(data.about["shape"]))
     images, _ = training_images(data, NUMBERS_FOR_COMPONENTS // numbers)
     if components >= min(numbers, len(images)):
         return None
-    return PCA(components, svd_solver="covariance_eigh").fit(images.reshape(len(images), -1) / 255.0)
+    return PCA(components, svd_solver="auto", random_state=0).fit(images.reshape(len(images), -1) / 255.0)
+
+
+def components_note(data: Data, components: Any) -> str:
+    """What ``principal_components`` was fitted to."""
+    return f"PCA: fitted to {components.n_samples_:,} of {data.train.size:,} training images"
 
 
 def classifier_accuracy(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray) -> float:
@@ -148,11 +166,28 @@ def evenly(size: int, wanted: int) -> np.ndarray:
     return np.unique(np.linspace(0, size - 1, min(size, wanted)).astype(np.int64))
 
 
+class Spread:
+    """Of rows of images that come one after the other, a few that are evenly spread; how many come need not be known."""
+
+    def __init__(self, wanted: int):
+        self.wanted, self.step, self.seen, self.found = wanted, 1, 0, []
+
+    def offer(self, row: dict[str, np.ndarray]) -> None:
+        if self.seen % self.step == 0:
+            self.found.append({name: image.copy() for name, image in row.items()})  # not a view that holds its whole batch
+        self.seen += 1
+        if len(self.found) == 4 * self.wanted:
+            self.found, self.step = self.found[::2], 2 * self.step
+
+    def kept(self) -> list[dict[str, np.ndarray]]:
+        return [self.found[number] for number in evenly(len(self.found), self.wanted)]
+
+
 def latent_space(codes: np.ndarray, labels: np.ndarray | None, classes: Any) -> dict[str, Any]:
     """The codes of a split coloured by class: of two numbers as they are, of more their first two principal components."""
     from sklearn.decomposition import PCA
 
-    if labels is None or codes.shape[1] < 2:
+    if labels is None or min(codes.shape) < 2:
         return {}
     if codes.shape[1] == 2:
         return {"latent_space": charts.points_by_class(codes, labels, classes, "codes", ("code 1", "code 2"))}

@@ -19,6 +19,7 @@ from kerastoolkit.tasks._reconstructions import (
     IMAGES_FOR_CLASSIFIER,
     SHOWN,
     classifier_accuracy,
+    components_note,
     evenly,
     first_filters,
     flat,
@@ -53,7 +54,9 @@ def reconstruction(loss: str = "squared_error", active_above: float | None = Non
     def encode(truths, inputs, side_outputs, seeds):
         return {}, inputs["image"]
 
-    metrics = {} if loss == "squared_error" else {"squared_error": LOSSES["squared_error"]}
+    # The loss is the squared error alone where it is that and nothing penalises the code.
+    alone = loss == "squared_error" and active_above is None
+    metrics = {} if alone else {"squared_error": LOSSES["squared_error"]}
     return Task(
         name="reconstruction", encode=encode, loss=LOSSES[loss], metrics=metrics, decode=decode_images,
         answer=lambda network: autoencoder_answer(network, with_code=True),
@@ -88,8 +91,9 @@ def _score(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], data: Data,
         figures |= {"mean_activation": float(codes.mean()), "active_share": float(active.mean()),
                     "dead_units_share": float((~active.any(axis=0)).mean())}  # fmt: skip
     components = principal_components(data, codes.shape[1])
-    baselines, rows = {}, {"image": images, "network": found["reconstruction"]}
+    baselines, notes, rows = {}, [], {"image": images, "network": found["reconstruction"]}
     if components is not None:
+        notes.append(components_note(data, components))
         name = f"PCA with {codes.shape[1]} components"
         scores = components.transform(flat(images) / 255.0)
         rows[name] = np.clip(255.0 * components.inverse_transform(scores), 0, 255).reshape(images.shape)
@@ -97,7 +101,6 @@ def _score(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], data: Data,
         # The definition of the least squared error, which clipping to the range of an image can only lower.
         exact = np.square(components.inverse_transform(scores) - flat(images) / 255.0).sum(axis=1).mean()
         baselines[name]["squared_error_per_image_before_clipping"] = float(exact)
-    notes = ()
     if "label" in found:
         encoder = in_batches(coding_endpoints(decoded_model(serving))["encode"])
         some, labels = training_images(data, IMAGES_FOR_CLASSIFIER)
@@ -108,9 +111,9 @@ def _score(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], data: Data,
             accuracy = classifier_accuracy(flat(train), labels, flat(test), found["label"])
             target = figures if method == "network" else baselines.setdefault(method, {})
             target["linear_classifier_accuracy"] = accuracy
-        notes = (f"linear classifiers: logistic regression on {len(labels):,} training images' codes, components or pixels",)
+        notes.append(f"linear classifiers: logistic regression on {len(labels):,} training images' codes, components or pixels")
     shown = evenly(len(images), SHOWN)
     pictures = {"reconstructions": charts.image_rows({label: each[shown] for label, each in rows.items()})}
     pictures |= latent_space(codes, found.get("label"), data.about.get("classes"))
     filters = first_filters(serving)
-    return Report(figures, baselines, pictures=pictures | ({"filters": filters} if filters else {}), notes=notes)
+    return Report(figures, baselines, pictures=pictures | ({"filters": filters} if filters else {}), notes=tuple(notes))

@@ -14,10 +14,11 @@ from kerastoolkit.experiment import Data, InputError, Report, Task, described
 from kerastoolkit.layers.gaussian_sample import kl_to_standard_normal
 from kerastoolkit.losses import image_nll, sum_per_example
 from kerastoolkit.serving.autoencoder import autoencoder_answer, variational_endpoints
-from kerastoolkit.serving.model import decoded_model
+from kerastoolkit.serving.model import decoded_model, inner_layer
 from kerastoolkit.tasks._image_files import decode_images, made_up_images, png_file, read_images
 from kerastoolkit.tasks._reconstructions import (
     SHOWN,
+    components_note,
     evenly,
     first_filters,
     flat,
@@ -38,6 +39,7 @@ BINARISATIONS = {
 # Burda et al. 2015, section 5.1: a unit is active where the variance of its posterior mean over the data exceeds this.
 ACTIVE_VARIANCE = 0.01
 MANIFOLD_SIDE, SAMPLES_SHOWN, INTERPOLATIONS, STEPS = 20, 100, 8, 10
+LARGEST = 1_000_000_000  # leaves room in 32 bits for the number of an image beside the seed
 SCORING = {"elbo_samples": 10, "importance_samples": 500, "importance_images": 500, "seed": 0}
 
 
@@ -85,10 +87,10 @@ def variational(binarisation: str = "none") -> Task:
 
 def _score(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], data: Data, serving: keras.Model, binarisation: str, *,
            elbo_samples: int, importance_samples: int, importance_images: int, seed: int) -> Report:  # fmt: skip
-    for name, value in (("elbo_samples", elbo_samples), ("importance_samples", importance_samples),
-                        ("importance_images", importance_images)):  # fmt: skip
-        if value < 1:
-            raise InputError(f"{name} must be at least 1, got {value}")
+    for name, value, least in (("elbo_samples", elbo_samples, 1), ("importance_samples", importance_samples, 1),
+                               ("importance_images", importance_images, 1), ("seed", seed, 0)):  # fmt: skip
+        if not least <= value <= LARGEST:
+            raise InputError(f"{name} must be in {least}..{LARGEST:,}, got {value}")
     found = gathered(batches)
     images, codes = found["image"], found["code"]
     endpoints = {name: in_batches(model) for name, model in variational_endpoints(decoded_model(serving)).items()}
@@ -110,7 +112,8 @@ def _score(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], data: Data,
         "reconstruction_nats": -float(bound["expected_log_likelihood"].mean(dtype=np.float64)),
         "divergence_nats": float(bound["divergence"].mean(dtype=np.float64)),
         "importance_weighted_nll": -float(estimate.mean()),
-        "importance_weighted_nll_standard_error": float(estimate.std() / np.sqrt(len(estimate))),
+        **({"importance_weighted_nll_standard_error": float(estimate.std(ddof=1) / np.sqrt(len(estimate)))}
+           if len(estimate) > 1 else {}),
         "active_dimensions": float((spread > ACTIVE_VARIANCE).sum()),
         **image_figures(images, found["reconstruction"]),
     }
@@ -127,8 +130,12 @@ def _score(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], data: Data,
     pictures = {"reconstructions": charts.image_rows({label: each[shown] for label, each in rows.items()})}
     pictures |= latent_space(codes, found.get("label"), data.about.get("classes")) | _drawn(endpoints, codes, seed)
     filters = first_filters(serving)
+    gaussian = "pixel_log_variance" in inner_layer(serving, "decoder").output
+    likelihood = "Gaussian, a density of intensities 0..1" if gaussian else "Bernoulli"
     notes = (
-        f"binarisation: {BINARISATIONS[binarisation]}",
+        f"likelihood: {likelihood}; binarisation: {BINARISATIONS[binarisation]}",
+        *(() if binarisation == "none" else ("squared error, PSNR and SSIM: of the images as they are, not binarised",)),
+        *(() if components is None else (components_note(data, components),)),
         f"bound: {elbo_samples} posterior samples for each of {len(images):,} images",
         f"importance-weighted estimate: {importance_samples:,} samples for each of {len(chosen):,} images, evenly spread",
     )

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from kerastoolkit.data.image_folders import flat_folder, has_images_outside_class_folders
+from kerastoolkit.data import named
+from kerastoolkit.data.image_folders import flat_folder, has_class_folders
 from kerastoolkit.data.images import digits
 from kerastoolkit.data.preprocessing import intensities
 from kerastoolkit.data.unlabelled import unlabelled_images
@@ -168,7 +169,8 @@ def bytes_of(source):
 def test_a_flat_folder_gives_the_bytes_of_each_image_once(photographs):
     data = flat_folder(str(photographs))
     assert (data.train.size, data.validation.size, data.test.size) == (24, 3, 3)
-    assert (data.name, data.encoded, data.about) == ("photographs", True, {"shape": None, "channels": 3, "skipped": 0})
+    assert (data.name, data.encoded, data.about) == ("photographs", True, {
+        "shape": None, "channels": 3, "grey": False, "skipped": 0})  # fmt: skip
     found = [contents for split in ("train", "validation", "test") for contents in bytes_of(data.split(split))]
     assert sorted(found) == sorted(path.read_bytes() for path in photographs.rglob("*.*"))
 
@@ -229,14 +231,82 @@ def test_fewer_than_three_images_are_refused(tmp_path):
     assert (data.train.size, data.validation.size, data.test.size) == (2, 0, 1)
 
 
-def test_a_folder_with_images_of_its_own_is_told_from_one_of_class_folders(photographs, tmp_path):
-    assert has_images_outside_class_folders(str(photographs))
-    write(tmp_path / "classes" / "cats" / "1.png")
-    (tmp_path / "classes" / ".hidden.png").write_text("x")
-    (tmp_path / "classes" / "notes.txt").write_text("x")
-    assert not has_images_outside_class_folders(str(tmp_path / "classes"))
-    assert not has_images_outside_class_folders(str(photographs / "1.png"))
-    assert not has_images_outside_class_folders("digits")
+def test_a_folder_of_images_is_told_from_one_of_class_folders(photographs, tmp_path):
+    assert not has_class_folders(str(photographs))
+    classes = tmp_path / "classes"
+    write(classes / "cats" / "1.png")
+    assert not has_class_folders(str(classes))  # one folder is no choice between classes
+    write(classes / "dogs" / "1.png")
+    (classes / ".hidden.png").write_text("x")
+    (classes / "notes.txt").write_text("x")
+    assert has_class_folders(str(classes))
+    write(classes / "loose.png")
+    assert not has_class_folders(str(classes))
+    assert not has_class_folders(str(photographs / "1.png"))
+    assert not has_class_folders("digits")
+
+
+@pytest.fixture
+def split(tmp_path):
+    """Class folders in train and test, 6 and 2 images of each class, and an image beside them that is of no split."""
+    for part, each in (("train", 6), ("test", 2)):
+        for name in ("cats", "dogs"):
+            for number in range(each):
+                write(tmp_path / "split" / part / name / f"{number}.png", seed=number)
+    write(tmp_path / "split" / "cover.png")
+    return tmp_path / "split"
+
+
+def test_an_image_beside_the_folders_of_the_splits_changes_neither_splits_nor_classes(split):
+    assert has_class_folders(str(split))
+    data = unlabelled_images(str(split), validation=2)
+    assert data.about["classes"] == ("cats", "dogs")
+    assert (data.train.size, data.validation.size, data.test.size) == (10, 2, 4)
+    assert all("/test/" in data.test.name(number) for number in range(4))
+
+
+def test_splits_without_class_folders_are_kept(split):
+    for part in ("train", "test"):
+        for path in (split / part / "dogs").iterdir():
+            path.rename(split / part / f"dog-{path.name}")
+        (split / part / "dogs").rmdir()
+    data = unlabelled_images(str(split), validation=2)
+    assert "classes" not in data.about
+    assert (data.train.size, data.validation.size, data.test.size) == (10, 2, 4)
+    assert all("/test/" in data.test.name(number) for number in range(4))
+    assert data.notes == (f"{split} is read as images without classes, those in the folders inside it too",)
+    (split / "val").mkdir()
+    assert "val: needs at least 1 images" in refusal(lambda: flat_folder(str(split)))
+
+
+def test_inspect_says_that_a_folder_is_read_without_classes(photographs):
+    rows, _, notes = named.inspect(str(photographs))
+    assert rows == [{"images": 24}] or sum(row["images"] for row in rows) == 24
+    assert notes == (f"{photographs} is read as images without classes, those in the folders inside it too",)
+
+
+@pytest.mark.parametrize("layout", ["{0}.png", "{1}/{0}.png"])
+def test_images_that_are_all_grey_have_one_channel(tmp_path, layout):
+    for number in range(12):
+        name = layout.format(number, number % 2)
+        write(tmp_path / name, seed=number, mode="L")
+    data = unlabelled_images(str(tmp_path), size=10)
+    assert data.about["shape"] == (10, 10, 1) and data.about["channels"] == 1
+    assert fetched(data.train)["image"].shape == (data.train.size, 10, 10, 1)
+    write((tmp_path / name).with_name("colour.png"))
+    assert unlabelled_images(str(tmp_path), size=10).about["shape"] == (10, 10, 3)
+
+
+def test_a_folder_has_a_size_of_its_own_only_if_it_is_given(photographs):
+    assert unlabelled_images(str(photographs)).about["shape"] == (32, 32, 3)
+
+
+def test_a_named_set_is_brought_to_the_size_asked_for():
+    data = unlabelled_images("digits", size=16, noise="masking", levels=(0.5,))
+    assert data.about["shape"] == (16, 16, 1)
+    found, plain = fetched(data.train, range(5))["image"], fetched(digits().train, range(5))["image"]
+    np.testing.assert_allclose(found, tf.image.resize(plain, (16, 16), antialias=True), rtol=1e-5)
+    assert fetched(data.test, range(5))["image"].shape == (5, 16, 16, 1)
 
 
 def test_images_of_a_flat_folder_are_brought_to_the_size_asked_for(photographs):

@@ -143,7 +143,8 @@ def test_the_bound_is_below_the_estimate_on_average(endpoints, images):
 @pytest.mark.parametrize("decoded_at_once", [1, 6, 10])
 def test_how_many_are_decoded_at_once_changes_no_estimate(network, endpoints, images, monkeypatch, decoded_at_once):
     whole = estimated(endpoints, images, 7, [3, 4, 5])
-    monkeypatch.setattr(autoencoder, "DECODED_AT_ONCE", decoded_at_once)  # 1, 2 and 3 of the 7 samples
+    layer = inner_layer(endpoints["log_likelihood"], "likelihood")
+    monkeypatch.setattr(layer, "decoded_at_once", decoded_at_once)  # 1, 2 and 3 of the 7 samples
     for name, values in estimated(endpoints, images, 7, [3, 4, 5]).items():
         np.testing.assert_allclose(values, whole[name], rtol=1e-5)
 
@@ -152,10 +153,17 @@ def test_an_image_is_never_decoded_more_often_at_once_than_said(endpoints, image
     sizes = []
     layer = inner_layer(endpoints["log_likelihood"], "likelihood")
     decoder = layer.decoder
-    monkeypatch.setattr(autoencoder, "DECODED_AT_ONCE", 10)
+    monkeypatch.setattr(layer, "decoded_at_once", 10)
     monkeypatch.setattr(layer, "decoder", lambda codes: sizes.append(len(codes)) or decoder(codes))
     estimated(endpoints, images, 7, [3, 4, 5])
     assert sizes == [9, 9, 9]  # 3 images, 3 samples each; the last two are left out
+
+
+@pytest.mark.parametrize(("hidden", "filters", "widest"), [((6,), (), 64), ((100,), (), 100), ((6,), (8,), 8 * 8 * 8)])
+def test_fewer_are_decoded_at_once_the_wider_the_decoders_widest_layer(hidden, filters, widest):
+    network = variational_autoencoder(input_shape=(8, 8, 1), hidden=hidden, filters=filters)
+    layer = autoencoder.LogLikelihood(network.get_layer("decoder"))
+    assert layer.decoded_at_once == autoencoder.NUMBERS_AT_ONCE // widest
 
 
 def test_an_image_has_the_same_estimate_alone_as_among_others(endpoints, images):
@@ -163,6 +171,14 @@ def test_an_image_has_the_same_estimate_alone_as_among_others(endpoints, images)
     alone = estimated(endpoints, images[1:2], 7, [4])
     for name, values in alone.items():
         np.testing.assert_allclose(values, together[name][1:2], rtol=1e-5)
+
+
+def test_a_batch_whose_size_is_known_beforehand_is_estimated_too(endpoints, images):
+    model, seed = endpoints["log_likelihood"], tf.constant([4])
+    compiled = tf.function(lambda image: model({"image": image, "samples": tf.constant([7]), "seed": seed}))
+    found = compiled(tf.ensure_shape(tf.constant(images[1:2], tf.float32), (1, *images.shape[1:])))
+    for name, values in estimated(endpoints, images[1:2], 7, [4]).items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-5)
 
 
 def test_another_seed_gives_another_estimate_and_the_same_one_the_same(endpoints, images):

@@ -10,7 +10,7 @@ from PIL import Image
 from kerastoolkit.data.unlabelled import unlabelled_images
 from kerastoolkit.experiment import InputError
 from kerastoolkit.models import denoising_autoencoder
-from kerastoolkit.tasks._reconstructions import image_figures
+from kerastoolkit.tasks._reconstructions import Spread, image_figures
 from kerastoolkit.tasks.denoising import _median, denoising
 
 
@@ -28,31 +28,12 @@ def dots():
     return np.stack([image, image.T])[..., None]
 
 
-def test_the_smaller_window_is_taken_where_it_comes_nearer():
-    clean = dots()
-    noisy = clean.copy()
-    noisy[:, 6, 6] = 255.0
-    filtered, window = _median(clean, noisy)
-    assert window == "3 x 3"
-    for found, image in zip(filtered, noisy, strict=True):
-        np.testing.assert_allclose(found[..., 0], slow_median(image[..., 0], 3))
-
-
-def test_the_larger_window_is_taken_where_it_comes_nearer():
-    clean = np.full((2, 12, 12, 1), 100.0)
-    noisy = clean + np.random.default_rng(0).normal(0, 30, clean.shape)
-    filtered, window = _median(clean, noisy)
-    assert window == "5 x 5"
-    for found, image in zip(filtered, noisy, strict=True):
-        np.testing.assert_allclose(found[..., 0], slow_median(image[..., 0], 5))
-
-
-def test_the_channels_of_a_colour_image_are_filtered_by_themselves():
-    clean = np.full((1, 9, 9, 3), 100.0)
-    noisy = clean + np.array([-50.0, 0.0, 50.0]) + np.random.default_rng(0).normal(0, 5, clean.shape)
-    filtered, window = _median(clean, noisy)
-    for channel in range(3):
-        np.testing.assert_allclose(filtered[0, ..., channel], slow_median(noisy[0, ..., channel], int(window[0])))
+@pytest.mark.parametrize("side", [3, 5])
+def test_the_median_is_over_a_square_of_each_channel(side):
+    noisy = np.random.default_rng(0).uniform(0, 255, (2, 9, 12, 3))
+    for found, image in zip(_median(noisy, side), noisy, strict=True):
+        for channel in range(3):
+            np.testing.assert_allclose(found[..., channel], slow_median(image[..., channel], side))
 
 
 def scored(cleaned, data_of, network, **about):
@@ -60,8 +41,9 @@ def scored(cleaned, data_of, network, **about):
     clean = np.tile(dots(), (2, 1, 1, 1)).astype(np.float32)
     noisy = clean.copy()
     noisy[:2] += 20.0  # which no median takes away
-    noisy[:2, 6, 6] = 255.0
-    noisy[2:, ::2, ::2] = 255.0
+    noisy[:2, 6, 6] = 255.0  # a window of 3 x 3 takes it away, one of 5 x 5 also lines of two pixels
+    clean[2:] = 100.0  # nothing fine is lost here: the larger window averages more
+    noisy[2:] = clean[2:] + np.random.default_rng(0).normal(0, 30, clean[2:].shape)
     level = np.array([0.01, 0.01, 0.25, 0.25], np.float32)
     raw = {"image": noisy + 1000, "clean": clean, "level": level}  # the answers' image counts, as the network saw it
     answers = {"image": noisy, "reconstruction": cleaned(clean)}
@@ -82,10 +64,10 @@ def test_the_table_has_the_figures_of_each_method_at_each_level(data_of, network
     ((title, rows),) = report.tables.items()
     assert title == "salt_and_pepper noise, by its level"
     assert [row["level"] for row in rows] == [0.01, 0.25]
-    for number, row in enumerate(rows):
+    for number, (row, side) in enumerate(zip(rows, (3, 5), strict=True)):
         mine = slice(2 * number, 2 * number + 2)
-        filtered, window = _median(clean[mine], noisy[mine])
-        assert row["median window"] == window
+        filtered = _median(noisy[mine], side)
+        assert row["median window"] == f"{side} x {side}"
         for name, images in (("noisy", noisy[mine]), ("median filter", filtered), ("network", clean[mine] + 5)):
             expected = image_figures(clean[mine], images)
             assert row[f"psnr, {name}"] == pytest.approx(expected["psnr"])
@@ -115,7 +97,7 @@ def test_a_picture_for_each_level_has_the_four_forms_of_its_images(data_of, netw
     assert set(report.pictures) == {"denoised_0.01", "denoised_0.25", "filters"}
     axes = report.pictures["denoised_0.25"].axes
     assert [each.get_ylabel() for each in axes[::2]] == ["noisy", "cleaned", "median filter", "original"]
-    np.testing.assert_array_equal(axes[0].images[0].get_array(), noisy[2, ..., 0])
+    np.testing.assert_array_equal(axes[0].images[0].get_array(), np.rint(noisy[2, ..., 0]))
 
 
 def test_a_run_is_scored_on_every_image_at_every_level(score):
@@ -131,8 +113,27 @@ def test_a_run_is_scored_on_every_image_at_every_level(score):
 
 def test_data_without_noise_is_refused(score):
     network = denoising_autoencoder(input_shape=(8, 8, 1), hidden=(6,))
-    with pytest.raises(InputError, match="digits has no noisy images to score"):
+    with pytest.raises(InputError, match="digits has no noise on these images"):
         score(network, denoising(), unlabelled_images("digits"))
+
+
+def test_a_level_that_a_small_split_has_no_image_of_is_left_out(data_of, network):
+    raw = {"image": dots(), "clean": dots(), "level": np.array([0.01, 0.25], np.float32)}
+    answers = {"image": dots(), "reconstruction": dots()}
+    data = data_of(raw, raw, noise="masking", levels=[0.01, 0.1, 0.25])
+    ((_, rows),) = denoising().score([(raw, answers)], data, network).tables.items()
+    assert [row["level"] for row in rows] == [0.01, 0.25]
+
+
+@pytest.mark.parametrize("offered", [3, 10, 39, 40, 1000, 1234])
+def test_the_images_shown_are_evenly_spread_over_all_that_came(offered):
+    spread = Spread(10)
+    for number in range(offered):
+        spread.offer({"image": np.array(number)})
+    kept = [int(row["image"]) for row in spread.kept()]
+    assert len(kept) == min(offered, 10) and kept[0] == 0 and kept == sorted(set(kept))
+    assert kept[-1] >= 0.9 * (offered - 1) - 1 and len(spread.found) < 40
+    assert max(np.diff(kept)) <= 2 * min(np.diff(kept)) + 1
 
 
 def test_the_target_is_the_clean_image_as_intensities():

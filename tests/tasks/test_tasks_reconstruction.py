@@ -252,7 +252,7 @@ def test_the_classifier_of_codes_learns_from_training_images_and_is_scored_on_th
 
 def test_images_without_labels_are_scored_without_a_classifier(network, data_of, stripes, score):
     report, _ = score(network, reconstruction(), data_of(*({"image": stripes(20, seed)["image"]} for seed in (0, 1))))
-    assert set(report.baselines) == {"PCA with 2 components"} and report.notes == ()
+    assert set(report.baselines) == {"PCA with 2 components"} and report.notes == ("PCA: fitted to 20 of 20 training images",)
     assert "linear_classifier_accuracy" not in report.figures
     assert set(report.pictures) == {"reconstructions", "filters"}
 

@@ -87,13 +87,16 @@ def test_figures_are_means_of_what_the_serving_model_estimates(scored, stripes):
     chosen = np.array([0, 6, 12, 19])
     estimate = likelihoods(serving, images[chosen], 5, 3 + chosen)["log_likelihood"]
     assert report.figures["importance_weighted_nll"] == pytest.approx(-estimate.mean(), rel=1e-4)
-    assert report.figures["importance_weighted_nll_standard_error"] == pytest.approx(estimate.std() / 2, rel=1e-2)
+    assert report.figures["importance_weighted_nll_standard_error"] == pytest.approx(estimate.std(ddof=1) / 2, rel=1e-3)
     rebuilt = decoded_model(serving)(images)["reconstruction"].numpy()
     expected = image_figures(images, rebuilt)
     assert {name: report.figures[name] for name in expected} == pytest.approx(expected, rel=1e-4)
     assert set(report.baselines) == {"PCA with 2 components"}
     assert any("2 posterior samples for each of 20 images" in note for note in report.notes)
     assert any("5 samples for each of 4 images" in note for note in report.notes)
+    assert "PCA: fitted to 40 of 40 training images" in report.notes
+    assert report.notes[0].startswith("likelihood: Bernoulli; binarisation: intensities 0..1 as they are")
+    assert not any("not binarised" in note for note in report.notes)
 
 
 def test_principal_components_of_as_many_numbers_stand_beside_the_network(scored, stripes):
@@ -119,6 +122,15 @@ def test_binarised_test_images_are_scored_but_reconstructions_are_of_the_images_
     expected = image_figures(images, decoded_model(serving)(images)["reconstruction"].numpy())
     assert report.figures["mean_squared_error"] == pytest.approx(expected["mean_squared_error"], rel=1e-4)
     assert "binarisation: each pixel is 1" in report.notes[0]
+    assert any("PSNR and SSIM: of the images as they are, not binarised" in note for note in report.notes)
+
+
+def test_a_gaussian_likelihood_is_named_and_one_image_has_no_standard_error(data, score):
+    network = variational_autoencoder(input_shape=(8, 8, 1), latent=2, hidden=(6,), likelihood="gaussian")
+    report, _ = score(network, variational(), data, **{**FEW, "importance_images": 1})
+    assert report.notes[0].startswith("likelihood: Gaussian, a density")
+    assert np.isfinite(report.figures["importance_weighted_nll"])
+    assert "importance_weighted_nll_standard_error" not in report.figures
 
 
 def test_another_seed_gives_other_estimates_and_the_same_one_the_same(scored, network, data, score):
@@ -190,9 +202,16 @@ def test_with_few_test_images_and_a_longer_code_there_is_no_interpolation_and_no
 
 
 @pytest.mark.parametrize("name", ["elbo_samples", "importance_samples", "importance_images"])
-def test_fewer_than_one_sample_or_image_is_refused(network, data, score, name):
-    with pytest.raises(InputError, match=f"{name} must be at least 1, got 0"):
-        score(network, variational(), data, **{**FEW, name: 0})
+@pytest.mark.parametrize("value", [0, 2**32 + 1])  # which would be 1 in 32 bits
+def test_numbers_of_samples_and_images_out_of_range_are_refused(network, data, score, name, value):
+    with pytest.raises(InputError, match=f"{name} must be in 1..1,000,000,000, got {value}"):
+        score(network, variational(), data, **{**FEW, name: value})
+
+
+@pytest.mark.parametrize("value", [-1, 2**31])
+def test_a_seed_out_of_range_is_refused(network, data, score, value):
+    with pytest.raises(InputError, match=f"seed must be in 0..1,000,000,000, got {value}"):
+        score(network, variational("sampled"), data, **FEW, seed=value)
 
 
 def test_an_unknown_binarisation_is_refused():
