@@ -14,8 +14,9 @@ def keep_freed_memory() -> bool:
     blocks to the system at once, and the next step pays for every page of them again: half the time of a convolutional network's
     step, where it happened (RESULTS.md, "Speed"). The process keeps its peak of memory until it ends.
 
-    All of it holds only before TensorFlow has started its threads. Those that run already keep arenas of their own, which return
-    blocks of more than 64 MB still.
+    All of it holds only before TensorFlow has started its threads: those that run already keep arenas of their own, which return
+    blocks of more than 64 MB still. And only as long as nobody makes a ``tf.data.Dataset.from_generator``: TensorFlow 2.21 then
+    tells glibc to give back whatever is more than 128 kB ("Memory patch applied" in its log).
     """
     if not sys.platform.startswith("linux"):
         return False

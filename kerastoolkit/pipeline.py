@@ -6,7 +6,6 @@ A training that stopped after step n continues with step n + 1 by arithmetic, be
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -73,19 +72,21 @@ def training_batches(experiment: Experiment, *, seed: int, start: int, end: int)
             raw = experiment.augment(raw, seeds, fetch)
         return _encoded(experiment, raw, seeds)
 
-    # The indices come from a stage of their own: a Python function inside the parallel map would make it sequential.
-    signature = (tf.TensorSpec((None, batch_size), tf.int64), tf.TensorSpec((None, batch_size, 2), tf.int32))
-    numbers = tf.data.Dataset.from_generator(
-        lambda: _blocks(index_batches(size=source.size, batch_size=batch_size, seed=seed, start=start, end=end)),
-        output_signature=signature,
-    )
-    return _ahead(numbers.unbatch().map(batch, num_parallel_calls=os.cpu_count(), deterministic=True))
+    # Those of many steps at once: TensorFlow takes longer to call Python than Python to count them.
+    def block(first):
+        last = min(first + STEPS_IN_A_BLOCK, end)
+        pairs = index_batches(size=source.size, batch_size=batch_size, seed=seed, start=int(first), end=int(last))
+        return tuple(np.stack(each) for each in zip(*pairs, strict=True))
 
+    @tf.autograph.experimental.do_not_convert
+    def numbers(first):
+        indices, seeds = tf.numpy_function(block, [first], (tf.int64, tf.int32))
+        return tf.ensure_shape(indices, (None, batch_size)), tf.ensure_shape(seeds, (None, batch_size, 2))
 
-def _blocks(pairs: Iterator[tuple[np.ndarray, np.ndarray]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Those of many steps at once: TensorFlow takes longer to call Python than Python to count them."""
-    while block := list(itertools.islice(pairs, STEPS_IN_A_BLOCK)):
-        yield tuple(np.stack(each) for each in zip(*block, strict=True))
+    # A stage of its own: a Python function inside the parallel map would make it sequential. Not from_generator, which TensorFlow
+    # 2.21 lets change how the whole process gives memory back: see ``kerastoolkit.memory``.
+    blocks = tf.data.Dataset.range(start, end, STEPS_IN_A_BLOCK).map(numbers)
+    return _ahead(blocks.unbatch().map(batch, num_parallel_calls=os.cpu_count(), deterministic=True))
 
 
 def validation_batches(experiment: Experiment, *, seed: int) -> tf.data.Dataset:

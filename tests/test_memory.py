@@ -1,5 +1,6 @@
 """Freed memory stays with the process: the second block of the same size costs no new pages."""
 
+import os
 import subprocess
 import sys
 
@@ -36,6 +37,20 @@ def faults(*arguments):
 def test_freed_memory_is_used_again_without_new_pages():
     assert faults("keep") < 20
     assert faults() > 100  # so that the test would see it; with huge pages 32 of 2 MB do not count as 16,384 of 4 kB
+
+
+def test_the_input_pipeline_lets_tensorflow_change_nothing():
+    pipeline = """
+from kerastoolkit import catalog, train
+from kerastoolkit.pipeline import training_batches
+recipe = catalog.find_recipe("mnist-vae")
+experiment = train.build(recipe, catalog.arguments(recipe, {"data": "sample"}), 0)
+next(iter(training_batches(experiment, seed=0, start=0, end=2)))
+"""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"}
+    result = subprocess.run([sys.executable, "-c", pipeline], env=environment, capture_output=True, text=True, check=True, timeout=120)
+    assert "cpu_feature_guard" in result.stderr  # TensorFlow's remarks are there
+    assert "M_TRIM_THRESHOLD" not in result.stderr  # which TensorFlow 2.21 says when from_generator makes it set that
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch):
