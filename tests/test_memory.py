@@ -48,7 +48,8 @@ experiment = train.build(recipe, catalog.arguments(recipe, {"data": "sample"}), 
 next(iter(training_batches(experiment, seed=0, start=0, end=2)))
 """
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"}
-    result = subprocess.run([sys.executable, "-c", pipeline], env=environment, capture_output=True, text=True, check=True, timeout=120)
+    command = [sys.executable, "-c", pipeline]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
     assert "cpu_feature_guard" in result.stderr  # TensorFlow's remarks are there
     assert "M_TRIM_THRESHOLD" not in result.stderr  # which TensorFlow 2.21 says when from_generator makes it set that
 
