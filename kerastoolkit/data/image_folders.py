@@ -36,7 +36,7 @@ def image_folder(path: str, *, validation: float = 0.1) -> Data:
                                    taken as they are; what does not exist is cut from train in the same way
     A cut goes by the hash of an image's name, in each class in proportion: it is always the same. Class
     folders may have folders inside. Files whose names start with a dot are passed over; other files that are
-    no images are counted in ``about["skipped"]``. Grey images count as colour.
+    no images, and all that lie beside the folders, are counted in ``about["skipped"]``. Grey images count as colour.
 
     Raw examples: image () string, the bytes of a file; label () int64.
 
@@ -97,7 +97,8 @@ def flat_folder(path: str, *, validation: float = 0.1) -> Data:
         return dataclasses.replace(source, fetch=lambda indices: {"image": source.fetch(indices)["image"]})
 
     sources = {name: without_labels(*each) for name, each in examples.items()}
-    skipped = sum(map(len, found.values())) - sum(map(len, files.values()))
+    beside = _visible_files(root) if folders != {"train": root} else 0
+    skipped = beside + sum(map(len, found.values())) - sum(map(len, files.values()))
     about = {"shape": None, "channels": 3, "grey": grey, "skipped": skipped}
     inner = any(map(_visible_folders, folders.values()))
     notes = (f"{root} is read as images without classes, those in the folders inside it too",) if inner else ()
@@ -175,7 +176,7 @@ def _list_splits(root: Path, faults: list[str]) -> tuple[dict[str, Files], int]:
     if folders is None:
         files, skipped = _list_classes(root, faults)
         return {"train": files}, skipped
-    splits, skipped = {}, 0
+    splits, skipped = {}, _visible_files(root)
     for name, folder in folders.items():
         splits[name], more = _list_classes(folder, faults, at_least=2 if name == "train" else 1)
         skipped += more
@@ -201,7 +202,7 @@ def _list_classes(root: Path, faults: list[str], at_least: int = 2) -> tuple[Fil
     if len(folders) < at_least:
         faults.append(f"{root}: needs at least {at_least} class folders with images, got {len(folders)}")
     files = {}
-    skipped = sum(entry.is_file() and not entry.name.startswith(".") for entry in root.iterdir())
+    skipped = _visible_files(root)
     for folder in folders:
         found = list(_walk(folder, faults))
         files[folder.name] = sorted(file for file in found if file.suffix.lower() in SUFFIXES)
@@ -213,6 +214,10 @@ def _list_classes(root: Path, faults: list[str], at_least: int = 2) -> tuple[Fil
 
 def _visible_folders(root: Path) -> list[Path]:
     return sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _visible_files(root: Path) -> int:
+    return sum(entry.is_file() and not entry.name.startswith(".") for entry in root.iterdir())
 
 
 def _walk(folder: Path, faults: list[str]) -> Iterator[Path]:

@@ -52,9 +52,11 @@ def test_split_folders_are_taken_as_they_are_and_only_what_lacks_is_cut(folder):
     for name in ("cats", "dogs"):
         (folder / name).rename(folder / "train" / name)
     write(folder / "val" / "cats" / "a.png", seed=500)
+    write(folder / "beside.png", seed=501)
     data = labelled_images(str(folder))
     assert (data.train.size, data.validation.size, data.test.size) == (27, 1, 3)
     assert contents(data.validation) == [((folder / "val" / "cats" / "a.png").read_bytes(), 0)]
+    assert data.about["skipped"] == 1
 
 
 def test_a_class_may_be_called_train(tmp_path):

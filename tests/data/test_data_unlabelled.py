@@ -274,6 +274,7 @@ def test_splits_without_class_folders_are_kept(split):
     assert "classes" not in data.about
     assert (data.train.size, data.validation.size, data.test.size) == (10, 2, 4)
     assert all("/test/" in data.test.name(number) for number in range(4))
+    assert data.about["skipped"] == 1
     assert data.notes == (f"{split} is read as images without classes, those in the folders inside it too",)
     (split / "val").mkdir()
     assert "val: needs at least 1 images" in refusal(lambda: flat_folder(str(split)))
