@@ -18,8 +18,8 @@ from kerastoolkit.tasks.reconstruction import reconstruction
 
 
 def mnist_autoencoder(
-    *, code: int = 30, hidden: tuple[int, ...] = (1000, 500, 250), activation: str = "relu", epochs: int = 100,
-    batch_size: int = 250, learning_rate: float = 0.001, weight_decay: float = 0.2, loss: str = "squared_error",
+    *, code: int = 30, hidden: tuple[int, ...] = (1000, 500, 250), activation: str = "elu", epochs: int = 60,
+    batch_size: int = 250, learning_rate: float = 0.003, weight_decay: float = 0.15, loss: str = "squared_error",
     size: int | None = None, validation: float | None = None, data: str = "mnist",
 ) -> Experiment:  # fmt: skip
     """Deep autoencoder, 784-1000-500-250-30; the paper reports a squared error of 3.00 per test image, PCA 13.87."""

@@ -35,7 +35,7 @@ def fashion_mnist_vae(
 
 def binary_mnist_vae(
     *, latent: int = 50, filters: tuple[int, ...] = (), hidden: tuple[int, ...] = (500, 500), activation: str = "leaky_relu",
-    likelihood: str = "bernoulli", binarisation: str = "sampled", beta: float = 1.0, free_bits: float = 0.0, epochs: int = 300,
+    likelihood: str = "bernoulli", binarisation: str = "sampled", beta: float = 1.0, free_bits: float = 0.0, epochs: int = 600,
     batch_size: int = 250, learning_rate: float = 0.002, size: int | None = None, validation: float | None = 0.0,
     data: str = "mnist",
 ) -> Experiment:  # fmt: skip
