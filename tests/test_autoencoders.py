@@ -182,6 +182,20 @@ def test_settings_given_have_the_type_of_their_default_and_change_no_default():
     assert defaults == {"temperature": 1.0, "length": 10}
 
 
+@pytest.mark.parametrize(
+    ("name", "compiled"),
+    [
+        ("mnist-autoencoder", True),
+        ("mnist-convolutional-autoencoder", False),
+        ("mnist-denoising-autoencoder", False),
+        ("cifar10-denoising-autoencoder", False),
+    ],
+)
+def test_xla_compiles_what_it_does_not_make_slower(name, compiled):
+    recipe = catalog.find_recipe(name)
+    assert train.build(recipe, catalog.arguments(recipe, {"data": "digits"}), 0).jit_compile is compiled
+
+
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
     folder, generator = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
