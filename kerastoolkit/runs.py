@@ -137,7 +137,8 @@ def find_run(text: str) -> Path:
     if text != "last":
         read_run(Path(text))
         return Path(text)
-    records = sorted(RUNS.glob("*/*/run.json"), key=lambda path: path.stat().st_mtime_ns)
+    # Beside runs/<recipe>/<number> also runs/<name>, which --out names.
+    records = sorted([*RUNS.glob("*/run.json"), *RUNS.glob("*/*/run.json")], key=lambda path: path.stat().st_mtime_ns)
     if not records:
         raise InputError(f"there is no run under {RUNS}/ yet; begin one with: kerastoolkit train digits-cnn")
     return records[-1].parent

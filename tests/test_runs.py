@@ -33,11 +33,12 @@ def test_compare_shows_settings_only_where_they_differ_and_leaves_gaps(tmp_path)
     ]
 
 
-def test_last_is_the_run_that_was_begun_last(tmp_path):
-    for number, name in enumerate(("one/1", "two/7", "one/2")):
+@pytest.mark.parametrize("order", [("one/1", "two/7", "one/2"), ("two/7", "one/1", "mine")])
+def test_last_is_the_run_that_was_begun_last(tmp_path, order):
+    for number, name in enumerate(order):
         folder = run_folder(tmp_path / "runs" / name)
         os.utime(folder / "run.json", (1000 + number, 1000 + number))
-    assert find_run("last").resolve() == tmp_path / "runs" / "one" / "2"
+    assert find_run("last").resolve() == tmp_path / "runs" / order[-1]
 
 
 @pytest.mark.parametrize("run", ["last", "nowhere"])
