@@ -86,7 +86,7 @@ def _experiment(images: Data, network: keras.Model, task: Task, epochs: int, bat
         data=images, preprocess=intensities(images), network=network, task=task,
         # Decoupled from the gradient (Loshchilov & Hutter 2017): weights shrink by the learning rate times the decay each step.
         optimizer=keras.optimizers.Adam(schedule, weight_decay=weight_decay or None), epochs=epochs, batch_size=batch_size,
-        # XLA makes dense networks faster on CPUs; convolutional ones and the noise slower: 2.4 times a step with Gaussian noise.
+        # XLA makes dense networks faster on CPUs; convolutional ones and a random number for each pixel slower.
         jit_compile=not any(isinstance(layer, (keras.layers.Conv2D, Corruption)) for layer in layers))  # fmt: skip
 
 

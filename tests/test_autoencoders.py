@@ -189,6 +189,8 @@ def test_settings_given_have_the_type_of_their_default_and_change_no_default():
         ("mnist-convolutional-autoencoder", False),
         ("mnist-denoising-autoencoder", False),
         ("cifar10-denoising-autoencoder", False),
+        ("mnist-vae", True),
+        ("binary-mnist-vae", False),
     ],
 )
 def test_xla_compiles_what_it_does_not_make_slower(name, compiled):
