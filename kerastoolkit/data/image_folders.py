@@ -97,7 +97,7 @@ def flat_folder(path: str, *, validation: float = 0.1) -> Data:
         return dataclasses.replace(source, fetch=lambda indices: {"image": source.fetch(indices)["image"]})
 
     sources = {name: without_labels(*each) for name, each in examples.items()}
-    beside = _visible_files(root) if folders != {"train": root} else 0
+    beside = 0 if root in folders.values() else _visible_files(root)
     skipped = beside + sum(map(len, found.values())) - sum(map(len, files.values()))
     about = {"shape": None, "channels": 3, "grey": grey, "skipped": skipped}
     inner = any(map(_visible_folders, folders.values()))
