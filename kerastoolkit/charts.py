@@ -203,3 +203,28 @@ def points_by_class(points: np.ndarray, labels: np.ndarray, classes: Sequence[st
             handle.set_alpha(1)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def word_map(points: np.ndarray, words: Sequence[str], title: str, *, strengths: np.ndarray | None = None) -> Figure:
+    """Words at their places in a plane.
+
+    Args:
+        points: (words, 2).
+        words: what is written there.
+        strengths: (words,) 0 .. 1, how dark each is written; the first is set off. None for all alike.
+    """
+    many = len(words) > 60
+    figure = Figure(figsize=(12, 9) if many else (8, 6), layout="constrained")
+    axes = figure.subplots()
+    axes.scatter(points[:, 0], points[:, 1], s=4, color="tab:blue", linewidths=0)
+    for number, (word, (x, y)) in enumerate(zip(words, points, strict=True)):
+        first = strengths is not None and number == 0
+        alpha = 1.0 if strengths is None else float(np.clip(strengths[number], 0.35, 1.0))
+        # A dollar sign would begin a formula.
+        axes.annotate(word.replace("$", r"\$"), (x, y), (3, 2), textcoords="offset points", fontsize=7 if many else 9, alpha=alpha,
+                      weight="bold" if first else "normal")  # fmt: skip
+    axes.set_title(title.replace("$", r"\$"), fontsize=10)
+    axes.set(xticks=[], yticks=[])
+    axes.margins(0.08)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure

@@ -235,6 +235,7 @@ def evaluate_command(run: str, split: str, data: str | None, data_dir: str | Non
     "predict exported/digits *.jpg --out answers --json",
     "predict last prices.csv --out answers",
     'predict last "ROMEO:" --set temperature=0.7 --set length=300',
+    'predict runs/text8-cbow/1 king "king - man + woman" "cup ~ mug"',
 )
 @click.argument("target", metavar="RUN|SAVEDMODEL")
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
@@ -245,7 +246,7 @@ def predict_command(target: str, inputs: tuple[str, ...], out: str | None, setti
     """Answer for inputs of your own.
 
     Images for a classifier, a CSV file for a forecaster, a prompt for a language model, whose settings are temperature, top_k,
-    length and seed.
+    length and seed; for word vectors a word, "king - man + woman" or "cup ~ mug", and the setting count.
     """
     chosen = _pairs(settings)
     with _verb(None, as_json):
@@ -258,10 +259,13 @@ def predict_command(target: str, inputs: tuple[str, ...], out: str | None, setti
     print_table([{key: value for key, value in row.items() if not isinstance(value, (dict, list))} for row in rows])
 
 
-@_command("export", "export last", "export runs/digits-cnn/1 exported/digits")
+@_command("export", "export last", "export runs/digits-cnn/1 exported/digits",
+          "export runs/text8-cbow/1 vectors.bin --format word2vec-binary")  # fmt: skip
 @click.argument("run")
-@click.argument("directory", metavar="[DIR]", required=False)
-def export_command(run: str, directory: str | None) -> None:
+@click.argument("target", metavar="[DIR|FILE]", required=False)
+@click.option("--format", "kind", metavar="NAME", default="saved_model", show_default=True,
+              help="saved_model; word vectors also as word2vec or word2vec-binary, which gensim reads.")  # fmt: skip
+def export_command(run: str, target: str | None, kind: str) -> None:
     """Write a run as a SavedModel.
 
     It takes raw input: files' bytes, text, unscaled numbers. Other programs need only TensorFlow to use it.
@@ -269,8 +273,8 @@ def export_command(run: str, directory: str | None) -> None:
     with _verb(None):
         from kerastoolkit.export import export
 
-        folder = export(run, directory)
-    click.echo(f"exported: {folder}")
+        written = export(run, target, kind=kind)
+    click.echo(f"exported: {written}")
 
 
 @commands.group("data", epilog=_examples(("data list", "data prepare cifar10", "data inspect digits")))

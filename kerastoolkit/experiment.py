@@ -12,6 +12,7 @@ import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 PACKAGE = "kerastoolkit"
@@ -114,8 +115,10 @@ class Task:
         draw: (raw inputs of one example, its answers, name) -> matplotlib Figure.
         probe: serving model -> raw inputs of made-up examples, on which an export is compared with the run.
         settings: what ``answer`` takes besides what ``preprocess`` gives, (batch,) each: name -> default, an int or a float.
-        scoring: what ``score`` takes besides, by keyword: name -> default, an int or a float.
+        scoring: what ``score`` takes besides, by keyword: name -> default, an int, a float or a text.
         endpoints: decoded part of the serving model -> {name: model}, which ``export`` writes beside ``serve``.
+        asks: the one of ``endpoints`` that ``predict`` asks, whose answers ``tell`` and ``draw`` get.
+        formats: what ``export`` writes besides SavedModels: name of a format -> function (serving model, path) that writes a file.
         files: answers of one example -> {end of a file's name: contents}, which ``predict`` writes beside what it draws.
         description: how to make this record again; filled in by ``described``.
     """
@@ -132,8 +135,10 @@ class Task:
     probe: Callable[[Any], dict[str, Any]]
     decode: Callable[[Any], Any] | None = None
     settings: dict[str, float] = field(default_factory=dict)
-    scoring: dict[str, float] = field(default_factory=dict)
+    scoring: dict[str, float | str] = field(default_factory=dict)
     endpoints: Callable[[Any], dict[str, Any]] | None = None
+    asks: str = "serve"
+    formats: dict[str, Callable[[Any, Path], None]] = field(default_factory=dict)
     files: Callable[[dict[str, Any]], dict[str, bytes]] | None = None
     description: dict[str, Any] = field(default_factory=dict)
 
@@ -174,7 +179,7 @@ class Experiment:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
-def chosen_settings(defaults: dict[str, float], given: dict[str, str], *, of: str) -> dict[str, float]:
+def chosen_settings(defaults: dict[str, Any], given: dict[str, str], *, of: str) -> dict[str, Any]:
     """The defaults, and in their place what is given as text, in the type of its default; ``of`` is what messages call them by.
 
     Raises:

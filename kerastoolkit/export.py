@@ -18,14 +18,15 @@ from kerastoolkit.pipeline import call
 from kerastoolkit.runs import find_finished_run
 from kerastoolkit.serving.model import decoded_model, from_encoded, load_serving_model
 
+SAVED_MODEL = "saved_model"
 # TensorFlow's place for files that travel with a SavedModel and that no op of it reads.
 DESCRIPTION = Path("assets.extra") / "kerastoolkit.json"
 TOLERANCE = 1e-5  # of the larger of 1 and the answer
 PROBED = 3  # made-up examples, as many as a task's probe has
 
 
-def export(run: str, directory: str | None = None) -> Path:
-    """Writes the SavedModel of a finished run; returns its directory.
+def export(run: str, target: str | None = None, *, kind: str = SAVED_MODEL) -> Path:
+    """Writes the SavedModel of a finished run, or a file in another format that its task offers; returns where it is.
 
     The endpoint ``serve`` (also ``serving_default``) takes raw input (files' bytes); ``serve_decoded`` takes what decoding would
     give (pixels); what else the task offers (``encode``, ``sample``, ...) has a name of its own. All are compared with the run's
@@ -33,19 +34,25 @@ def export(run: str, directory: str | None = None) -> Path:
 
     Args:
         run: a run folder, or ``last``.
-        directory: where to write; by default ``<run>/saved_model``.
+        target: where to write; by default ``<run>/saved_model``, or a file in the run's folder that bears the format's name.
+        kind: the format: saved_model, or one of ``Task.formats``.
     Raises:
-        InputError: no such run, or the directory exists.
+        InputError: no such run or format, or the target exists.
         RunError: the exported model does not load or answers something else, or the disk is full.
     """
     folder, record = find_finished_run(run)
-    target = Path(directory) if directory else folder / "saved_model"
+    task = rebuild(record["task"])
+    if kind not in (SAVED_MODEL, *task.formats):
+        raise InputError(f"{task.name} is exported as {' or '.join((SAVED_MODEL, *task.formats))}, got {kind}")
+    target = Path(target) if target else folder / kind
     if target.exists():
         raise InputError(f"export target {target} exists; nothing was written")
-    task = rebuild(record["task"])
     serving = load_serving_model(folder)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        if kind != SAVED_MODEL:
+            task.formats[kind](serving, target)
+            return target
         with tempfile.TemporaryDirectory(prefix=".exporting-", dir=target.parent) as temporary:
             written = Path(temporary) / "saved_model"
             endpoints = endpoints_of(serving, task)
@@ -74,7 +81,8 @@ def endpoints_of(serving: keras.Model, task: Task) -> dict[str, keras.Model]:
 
 def _write(serving: keras.Model, path: Path, endpoints: dict[str, keras.Model]) -> None:
     archive = keras.export.ExportArchive()
-    archive.track(serving)
+    for model in {id(model): model for model in endpoints.values()}.values():
+        archive.track(model)  # with its tables of words; ``serving`` is one of them
     for name, model in endpoints.items():
         signature = [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=tensor.name) for tensor in model.inputs]
         archive.add_endpoint(name, _by_name(model), input_signature=signature)
@@ -96,7 +104,7 @@ def _compare(serving: keras.Model, path: Path, probe: dict[str, Any], endpoints:
     loaded = tf.saved_model.load(path)  # kept in a name: its variables are gone with it
     for endpoint, model in endpoints.items():
         tensors = {tensor.name: _made_up(tensor, probe) for tensor in model.inputs}
-        expected, actual = call(model, tensors), loaded.signatures[_signature(endpoint)](**tensors)
+        expected, actual = call(model, tensors), loaded.signatures[signature_name(endpoint)](**tensors)
         for name, value in expected.items():
             difference = _difference(np.asarray(value), actual[name].numpy())
             if not difference <= TOLERANCE:
@@ -104,7 +112,8 @@ def _compare(serving: keras.Model, path: Path, probe: dict[str, Any], endpoints:
                 raise RunError(f"{where} differs from the run's by {difference:.1e}; nothing was written")
 
 
-def _signature(endpoint: str) -> str:
+def signature_name(endpoint: str) -> str:
+    """What a SavedModel calls an endpoint."""
     return "serving_default" if endpoint == "serve" else endpoint
 
 

@@ -76,6 +76,48 @@ def image_nll(targets, outputs):
     return bernoulli_nll(targets, outputs["logits"])
 
 
+def negative_sampling(targets, outputs):
+    """Real pairs of words told from noise: Mikolov et al. 2013, equation 4, https://arxiv.org/abs/1310.4546.
+
+    Input   targets  a dict of weights (batch, ...) float: positive and negative, 0 where there is no pair; a noise word that
+                     stands for many has their number
+            outputs  a dict of logits of the same names, in shapes with which the weights broadcast
+    Output  loss     (batch,) float, nats, summed over all pairs
+    """
+    positive = targets["positive"] * ops.softplus(-outputs["positive"])
+    return sum_per_example(positive) + sum_per_example(targets["negative"] * ops.softplus(outputs["negative"]))
+
+
+def hierarchical_softmax(targets, outputs):
+    """The way through a binary tree to a word: Morin & Bengio 2005 as in Mikolov et al. 2013, equation 3,
+    https://arxiv.org/abs/1310.4546.
+
+    Input   targets  a dict: left, 1 where the way turns to the left at a node and 0 where to the right; weights, 0 where there is
+                     no node or no pair; (batch, ...) float
+            outputs  a dict: branches, logits of turning to the left, in a shape with which both broadcast
+    Output  loss     (batch,) float, nats, summed over all nodes and pairs
+    """
+    signs = 1.0 - 2.0 * targets["left"]
+    return sum_per_example(targets["weights"] * ops.softplus(signs * outputs["branches"]))
+
+
+def glove_loss(counts, outputs, *, most: float = 100.0, power: float = 0.75):
+    """Weighted squares of what is missing to the logarithm of a count: Pennington et al. 2014, equations 8 and 9,
+    https://aclanthology.org/D14-1162/.
+
+    Input   counts   (batch, n) float, 0 where there is no entry
+            outputs  a dict: log_counts (batch, n) float
+    Output  loss     (batch,) float, summed over the entries
+
+    Args:
+        most: x_max, the count from which on an entry has full weight.
+        power: alpha, of the weight below it.
+    """
+    weights = ops.power(ops.minimum(counts / most, 1.0), power)
+    errors = outputs["log_counts"] - ops.log(ops.where(counts > 0, counts, 1.0))
+    return 0.5 * sum_per_example(weights * ops.square(errors))
+
+
 def _flat(values):
     """(batch, ...) -> (batch, numbers): XLA is slow in a last dimension of one channel."""
     return ops.reshape(values, (ops.shape(values)[0], -1))

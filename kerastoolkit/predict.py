@@ -13,7 +13,7 @@ import tensorflow as tf
 from kerastoolkit import charts
 from kerastoolkit.checkpoints import write_file
 from kerastoolkit.experiment import InputError, RunError, chosen_settings, rebuild
-from kerastoolkit.export import DESCRIPTION
+from kerastoolkit.export import DESCRIPTION, endpoints_of, signature_name
 from kerastoolkit.pipeline import call
 from kerastoolkit.runs import find_finished_run
 from kerastoolkit.serving.model import load_serving_model, with_settings
@@ -63,11 +63,14 @@ def _load(target: str) -> tuple[Callable[[dict[str, tf.Tensor]], dict[str, Any]]
             raise InputError(f"{path} is a SavedModel of another program (it has no {DESCRIPTION})")
         loaded = tf.saved_model.load(path)
         description = json.loads((path / DESCRIPTION).read_bytes())["task"]
+        signature = loaded.signatures[signature_name(rebuild(description).asks)]
+        taken = signature.structured_input_signature[1]
         # The default argument keeps the loaded model alive as long as the function.
-        return lambda tensors, loaded=loaded: loaded.signatures["serving_default"](**tensors), description
+        return lambda tensors, loaded=loaded: signature(**{name: tensors[name] for name in taken}), description
     folder, record = find_finished_run(target)
-    serving = load_serving_model(folder)
-    return lambda tensors: call(serving, tensors), record["task"]
+    task = rebuild(record["task"])
+    model = endpoints_of(load_serving_model(folder), task)[task.asks]
+    return lambda tensors: call(model, tensors), record["task"]
 
 
 def _example(batch: dict[str, Any], number: int) -> dict[str, Any]:

@@ -10,3 +10,7 @@ from kerastoolkit.layers.recurrent import GRU as GRU
 from kerastoolkit.layers.recurrent import LSTM as LSTM
 from kerastoolkit.layers.recurrent import SimpleRNN as SimpleRNN
 from kerastoolkit.layers.sparsity import SparsityPenalty as SparsityPenalty
+from kerastoolkit.layers.word_windows import OwnScores as OwnScores
+from kerastoolkit.layers.word_windows import Segments as Segments
+from kerastoolkit.layers.word_windows import WindowMean as WindowMean
+from kerastoolkit.layers.word_windows import WindowScores as WindowScores

@@ -24,3 +24,6 @@ from kerastoolkit.models.vgg import vgg11 as vgg11
 from kerastoolkit.models.vgg import vgg13 as vgg13
 from kerastoolkit.models.vgg import vgg16 as vgg16
 from kerastoolkit.models.vgg import vgg19 as vgg19
+from kerastoolkit.models.word_vectors import cbow as cbow
+from kerastoolkit.models.word_vectors import glove as glove
+from kerastoolkit.models.word_vectors import skip_gram as skip_gram

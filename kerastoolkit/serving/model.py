@@ -11,7 +11,8 @@ import tensorflow as tf
 import kerastoolkit.layers
 import kerastoolkit.serving.images
 import kerastoolkit.serving.series
-import kerastoolkit.serving.text  # noqa: F401 - all register the layers that a saved model names
+import kerastoolkit.serving.text
+import kerastoolkit.serving.words  # noqa: F401 - all register the layers that a saved model names
 from kerastoolkit.experiment import InputError
 
 DECODED = "decoded"

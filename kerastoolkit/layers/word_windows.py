@@ -1,0 +1,179 @@
+"""Words and their neighbours in running text, without a list of pairs: a segment of words at a time, against all words in its reach.
+
+A pair of words costs a product of two vectors. Written out pair by pair, most of the time goes into fetching the vectors again for
+every pair. Here the vectors of a segment of consecutive words and of the words around it are fetched once, and one matrix product
+gives all their scores, of which those within the window are kept: Ji et al. 2016, https://arxiv.org/abs/1604.04661, section 4,
+who do so for one window at a time.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+
+def window_mask(tokens, reach, window: int):
+    """Which neighbours of each word count.
+
+    Input   tokens  (batch, length + 2 * window) int, below 0 where there is no word
+            reach   (batch, length) int, how far the window of each word goes, 0 .. window
+    Output  mask    (batch, length, 2 * window + 1) float32, 1 or 0: for the places -window .. window around each word; its own
+                    place is 0, and so are all where there is no word
+    """
+    here = ops.stack([tokens[:, place : place - 2 * window or None] for place in range(2 * window + 1)], axis=-1) >= 0
+    distances = ops.convert_to_tensor([abs(place - window) for place in range(2 * window + 1)], "int32")
+    near = (distances <= ops.expand_dims(ops.cast(reach, "int32"), -1)) & (distances > 0)
+    return ops.cast(near & here & here[:, :, window : window + 1], "float32")
+
+
+@keras.saving.register_keras_serializable(package="kerastoolkit")
+class Segments(keras.layers.Layer):
+    """Cuts a text into segments of consecutive words, each with the words in reach before and after it.
+
+    Input   tokens    (batch, length + 2 * window) int; the length is a multiple of ``segment``
+    Output  segments  (batch, length / segment, segment + 2 * window) int
+
+    Args:
+        segment: words in a segment, at least 2 * window.
+        window: how many words a window reaches to each side, 1 or more.
+    Raises:
+        ValueError: the window is no positive number, or the segment is shorter than two windows.
+    """
+
+    def __init__(self, segment: int, window: int, **kwargs):
+        super().__init__(**kwargs)
+        if window < 1:
+            raise ValueError(f"window must be at least 1, got {window}")
+        if segment < 2 * window:
+            raise ValueError(f"segment must be at least 2 * window = {2 * window}, got {segment}")
+        self.segment, self.window = segment, window
+
+    def call(self, tokens):
+        # What follows a segment is the beginning of the next one, so that two reshapes make all of them.
+        tokens = ops.pad(tokens, [[0, 0], [0, self.segment - 2 * self.window]], constant_values=-1)
+        firsts = ops.reshape(tokens[:, : -self.segment], (ops.shape(tokens)[0], -1, self.segment))
+        nexts = ops.reshape(tokens[:, self.segment :], (ops.shape(tokens)[0], -1, self.segment))
+        return ops.concatenate([firsts, nexts[:, :, : 2 * self.window]], axis=2)
+
+    def compute_output_spec(self, tokens):
+        length = tokens.shape[1]
+        segments = None if length is None else (length - 2 * self.window) // self.segment
+        return keras.KerasTensor((tokens.shape[0], segments, self.segment + 2 * self.window), tokens.dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "segment": self.segment, "window": self.window}
+
+
+@keras.saving.register_keras_serializable(package="kerastoolkit")
+class WindowScores(keras.layers.Layer):
+    """Dot products of each word with its neighbours, and with others that a segment shares.
+
+    Input   words   (batch, segments, segment, dimensions) float
+            others  (batch, segments, segment + 2 * window + shared, dimensions) float: the segment with the words in reach around
+                    it, then any others
+    Output  neighbours  (batch, segments * segment, 2 * window + 1) float: with the words at the places -window .. window
+            shared      (batch, segments * segment, shared) float
+
+    Args:
+        window: how many words a window reaches to each side.
+    """
+
+    def __init__(self, window: int, **kwargs):
+        super().__init__(**kwargs)
+        self.window = window
+
+    def call(self, words, others):
+        (segment, dimensions), wide = words.shape[2:], others.shape[2]
+        reach = segment + 2 * self.window
+        batch, places = ops.shape(words)[0], ops.shape(words)[1] * segment
+        flat = ops.reshape(words, (-1, segment, dimensions)), ops.reshape(others, (-1, wide, dimensions))
+        scores = ops.matmul(flat[0], ops.transpose(flat[1], (0, 2, 1)))  # (batch * segments, segment, wide)
+        neighbours = _diagonals(scores[:, :, :reach])[:, :, : 2 * self.window + 1]
+        return (ops.reshape(neighbours, (batch, places, 2 * self.window + 1)),
+                ops.reshape(scores[:, :, reach:], (batch, places, wide - reach)))  # fmt: skip
+
+    def compute_output_spec(self, words, others):
+        batch, segments, segment = words.shape[:3]
+        places = None if segments is None else segments * segment
+        shared = _less(others.shape[2], segment + 2 * self.window)
+        return tuple(keras.KerasTensor((batch, places, size), words.dtype) for size in (2 * self.window + 1, shared))
+
+    def get_config(self):
+        return {**super().get_config(), "window": self.window}
+
+
+@keras.saving.register_keras_serializable(package="kerastoolkit")
+class OwnScores(keras.layers.Layer):
+    """Dot products of a vector for each word with the word's own, and with others that a segment shares.
+
+    Input   vectors  (batch, segments, segment, dimensions) float
+            others   (batch, segments, segment + shared, dimensions) float: the words of the segment, then any others
+    Output  own      (batch, segments * segment) float
+            shared   (batch, segments * segment, shared) float
+    """
+
+    def call(self, vectors, others):
+        (segment, dimensions), wide = vectors.shape[2:], others.shape[2]
+        batch, places = ops.shape(vectors)[0], ops.shape(vectors)[1] * segment
+        vectors, others = ops.reshape(vectors, (-1, segment, dimensions)), ops.reshape(others, (-1, wide, dimensions))
+        own = ops.sum(vectors * others[:, :segment], axis=-1)
+        shared = ops.matmul(vectors, ops.transpose(others[:, segment:], (0, 2, 1)))
+        return ops.reshape(own, (batch, places)), ops.reshape(shared, (batch, places, wide - segment))
+
+    def compute_output_spec(self, vectors, others):
+        batch, segments, segment = vectors.shape[:3]
+        places, shared = None if segments is None else segments * segment, _less(others.shape[2], segment)
+        return keras.KerasTensor((batch, places), vectors.dtype), keras.KerasTensor((batch, places, shared), vectors.dtype)
+
+
+@keras.saving.register_keras_serializable(package="kerastoolkit")
+class WindowMean(keras.layers.Layer):
+    """The mean of each word's neighbours.
+
+    Input   vectors  (batch, segments, segment + 2 * window, dimensions) float
+            mask     (batch, segments * segment, 2 * window + 1) float, 1 where a neighbour counts: see ``window_mask``
+    Output  means    (batch, segments, segment, dimensions) float; zeros where no neighbour counts
+
+    Args:
+        window: how many words a window reaches to each side.
+    """
+
+    def __init__(self, window: int, **kwargs):
+        super().__init__(**kwargs)
+        self.window = window
+
+    def call(self, vectors, mask):
+        segments, (reach, dimensions) = ops.shape(vectors)[1], vectors.shape[2:]
+        segment = reach - 2 * self.window
+        shares = mask / ops.maximum(ops.sum(mask, axis=-1, keepdims=True), 1.0)
+        band = _from_diagonals(ops.reshape(shares, (-1, segment, 2 * self.window + 1)), reach)
+        means = ops.matmul(band, ops.reshape(vectors, (-1, reach, dimensions)))
+        return ops.reshape(means, (-1, segments, segment, dimensions))
+
+    def compute_output_spec(self, vectors, mask):
+        batch, segments, reach, dimensions = vectors.shape
+        return keras.KerasTensor((batch, segments, reach - 2 * self.window, dimensions), vectors.dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "window": self.window}
+
+
+def _diagonals(matrices):
+    """(n, rows, columns) -> (n, rows, columns + 1), each row moved to the left by its number: its first is the diagonal.
+
+    Rows that are one longer than those they are read from begin one place later each time, so padding and reshaping suffice.
+    """
+    rows, columns = matrices.shape[1:]
+    flat = ops.pad(ops.reshape(matrices, (-1, rows * columns)), [[0, 0], [0, rows]])
+    return ops.reshape(flat, (-1, rows, columns + 1))
+
+
+def _from_diagonals(diagonals, columns: int):
+    """(n, rows, some) -> (n, rows, columns), each row moved to the right by its number: what ``_diagonals`` undoes."""
+    rows, some = diagonals.shape[1:]
+    flat = ops.reshape(ops.pad(diagonals, [[0, 0], [0, 0], [0, columns + 1 - some]]), (-1, rows * (columns + 1)))
+    return ops.reshape(flat[:, : rows * columns], (-1, rows, columns))
+
+
+def _less(size: int | None, by: int) -> int | None:
+    return None if size is None else size - by

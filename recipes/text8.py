@@ -1,0 +1,80 @@
+"""Word vectors of text8 or of any text: Word2Vec (Mikolov et al. 2013, https://arxiv.org/abs/1301.3781 and
+https://arxiv.org/abs/1310.4546) and GloVe (Pennington, Socher & Manning 2014, https://aclanthology.org/D14-1162/).
+
+The first paper reports of corpora hundreds of times as large as text8 (table 4, 6 billion words, 640 dimensions) 24 % of the
+semantic and 64 % of the syntactic analogies for CBOW, and 55 % and 59 % for skip-gram.
+
+The words of a step share their noise words by segments, which makes pairs a matrix product: Ji et al. 2016,
+https://arxiv.org/abs/1604.04661. All shapes of a training are the same, so that XLA can compile the step once."""
+
+import kerastoolkit  # noqa: F401  # isort: skip  # before Keras, because it turns oneDNN on
+
+import keras
+
+from kerastoolkit.data.running_words import corpus, kept_length, running_words, word_windows
+from kerastoolkit.data.word_pairs import word_pairs
+from kerastoolkit.experiment import Experiment
+from kerastoolkit.models import cbow, glove, skip_gram
+from kerastoolkit.optimizers import RowAdagrad, RowSGD
+from kerastoolkit.pipeline import steps_per_epoch
+from kerastoolkit.tasks.word_vectors import global_vectors, vocabulary_tokens, word2vec
+
+LAST_RATE = 0.0001  # where word2vec's own program and gensim end
+
+
+def text8_skipgram(
+    *, dimensions: int = 100, window: int = 5, negatives: int = 5, hierarchical: bool = False, sample: float = 0.001,
+    min_count: int = 5, lower: bool = True, epochs: int = 5, batch_size: int = 2, block: int = 4096, segment: int = 32,
+    noise: int = 32, most: int = 4, learning_rate: float = 0.025, data: str = "text8", jit_compile: bool = True,
+) -> Experiment:  # fmt: skip
+    """Word vectors by skip-gram: each word predicts its neighbours."""
+    return _word2vec("skip_gram", **locals())
+
+
+def text8_cbow(
+    *, dimensions: int = 100, window: int = 5, negatives: int = 5, hierarchical: bool = False, sample: float = 0.001,
+    min_count: int = 5, lower: bool = True, epochs: int = 5, batch_size: int = 2, block: int = 4096, segment: int = 32,
+    noise: int = 16, most: int = 64, learning_rate: float = 0.075, data: str = "text8", jit_compile: bool = True,
+) -> Experiment:  # fmt: skip
+    """Word vectors by CBOW: the mean of its neighbours predicts each word."""
+    return _word2vec("cbow", **locals())
+
+
+def _word2vec(method, *, dimensions, window, negatives, hierarchical, sample, min_count, lower, epochs, batch_size, block, segment,
+              noise, most, learning_rate, data, jit_compile):  # fmt: skip
+    text = corpus(data, min_count=min_count, lower=lower)
+    words = running_words(data, min_count, lower, block)
+    network = {"skip_gram": skip_gram, "cbow": cbow}[method](
+        vocabulary=len(text.words), dimensions=dimensions, window=window, segment=segment, hierarchical=hierarchical)  # fmt: skip
+    batch_size = min(batch_size, words.train.size)
+    places = batch_size * kept_length(text, length=block, sample=sample, segment=segment)
+    steps = epochs * steps_per_epoch(words.train.size, batch_size)
+    schedule = keras.optimizers.schedules.PolynomialDecay(learning_rate, steps, min(LAST_RATE, learning_rate))
+    return Experiment(
+        data=words, preprocess=vocabulary_tokens(text.words, lower=lower), network=network,
+        augment=word_windows(text, length=block, window=window, sample=sample, segment=segment, noise=noise, hierarchical=hierarchical),
+        task=word2vec(method, window, negatives, hierarchical), optimizer=RowSGD(schedule, terms=places, most=most),
+        epochs=epochs, batch_size=batch_size, jit_compile=jit_compile)  # fmt: skip
+
+
+def text8_glove(
+    *, dimensions: int = 100, window: int = 10, most: float = 100.0, power: float = 0.75, min_count: int = 5, lower: bool = True,
+    epochs: int = 25, batch_size: int = 16, block: int = 1024, learning_rate: float = 0.05, data: str = "text8",
+    jit_compile: bool = True,
+) -> Experiment:  # fmt: skip
+    """Word vectors by GloVe: products of vectors fit the logarithms of co-occurrence counts."""
+    text = corpus(data, min_count=min_count, lower=lower)
+    pairs = word_pairs(data, min_count, lower, window, block)
+    batch_size = min(batch_size, pairs.train.size)
+    entries = batch_size * min(block, pairs.about["entries"])
+    return Experiment(
+        data=pairs, preprocess=vocabulary_tokens(text.words, lower=lower),
+        network=glove(vocabulary=len(text.words), dimensions=dimensions), task=global_vectors(most, power),
+        optimizer=RowAdagrad(learning_rate, terms=2 * entries), epochs=epochs, batch_size=batch_size,
+        jit_compile=jit_compile)  # fmt: skip
+
+
+if __name__ == "__main__":
+    from kerastoolkit.cli import main
+
+    main(text8_skipgram)
