@@ -221,8 +221,8 @@ def word_map(points: np.ndarray, words: Sequence[str], title: str, *, strengths:
         first = strengths is not None and number == 0
         alpha = 1.0 if strengths is None else float(np.clip(strengths[number], 0.35, 1.0))
         # A dollar sign would begin a formula.
-        axes.annotate(word.replace("$", r"\$"), (x, y), (3, 2), textcoords="offset points", fontsize=7 if many else 9, alpha=alpha,
-                      weight="bold" if first else "normal")  # fmt: skip
+        axes.annotate(word.replace("$", r"\$"), (x, y), (3, 2), textcoords="offset points", fontsize=7 if many else 9,
+                      alpha=alpha, weight="bold" if first else "normal")  # fmt: skip
     axes.set_title(title.replace("$", r"\$"), fontsize=10)
     axes.set(xticks=[], yticks=[])
     axes.margins(0.08)

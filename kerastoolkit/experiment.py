@@ -118,7 +118,7 @@ class Task:
         scoring: what ``score`` takes besides, by keyword: name -> default, an int, a float or a text.
         endpoints: decoded part of the serving model -> {name: model}, which ``export`` writes beside ``serve``.
         asks: the one of ``endpoints`` that ``predict`` asks, whose answers ``tell`` and ``draw`` get.
-        formats: what ``export`` writes besides SavedModels: name of a format -> function (serving model, path) that writes a file.
+        formats: what ``export`` writes besides SavedModels: name of a format -> (serving model, path), which writes a file.
         files: answers of one example -> {end of a file's name: contents}, which ``predict`` writes beside what it draws.
         description: how to make this record again; filled in by ``described``.
     """

@@ -112,6 +112,7 @@ def glove_loss(counts, outputs, *, most: float = 100.0, power: float = 0.75):
     Args:
         most: x_max, the count from which on an entry has full weight.
         power: alpha, of the weight below it.
+    Differs from the paper: half of it, as the authors' program has it.
     """
     weights = ops.power(ops.minimum(counts / most, 1.0), power)
     errors = outputs["log_counts"] - ops.log(ops.where(counts > 0, counts, 1.0))

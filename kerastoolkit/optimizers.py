@@ -1,4 +1,4 @@
-"""Learning-rate schedules, stochastic gradient descent as image classifiers are trained with it, and optimizers for tables of words."""
+"""Learning-rate schedules, stochastic gradient descent as image classifiers are trained with it, and optimizers for words."""
 
 from __future__ import annotations
 
@@ -73,7 +73,8 @@ class RowSGD(keras.optimizers.Optimizer):
         learning_rate: of one term of the loss; a number or a schedule.
         terms: how many terms the loss is the mean of. What is applied is the sum, as word2vec states its rates.
         most: uses of a row in a step that count in full, 1 or more. It acts where gradients come as rows (``tf.IndexedSlices``),
-            which is so for embeddings on TensorFlow; gradients of whole variables are applied as they are.
+            which is so for embeddings on TensorFlow; gradients of whole variables are applied as they are. Uses whose gradient is
+            zero, as those by padding, do not count.
     """
 
     def __init__(self, learning_rate=0.025, *, terms: float = 1.0, most: int = 8, name: str = "row_sgd", **kwargs):
@@ -84,11 +85,13 @@ class RowSGD(keras.optimizers.Optimizer):
 
     def update_step(self, gradient, variable, learning_rate):
         rate = ops.cast(learning_rate, variable.dtype) * self.terms
-        if hasattr(gradient, "indices"):
+        if hasattr(gradient, "dense_shape"):  # all tensors of PyTorch have indices
             import tensorflow as tf
 
-            uses = tf.math.unsorted_segment_sum(tf.ones_like(gradient.indices, variable.dtype), gradient.indices, variable.shape[0])
-            share = tf.minimum(1.0, self.most / tf.gather(uses, gradient.indices))
+            # By its sum, because XLA is four times as fast at sums; that one of a gradient is exactly zero by chance, is rare.
+            used = tf.cast(tf.reduce_sum(gradient.values, axis=-1) != 0, variable.dtype)
+            uses = tf.math.unsorted_segment_sum(used, gradient.indices, variable.shape[0])
+            share = self.most / tf.maximum(tf.gather(uses, gradient.indices), self.most)
             steps = gradient.values * (rate * share)[:, None]
             return self.assign_sub(variable, tf.IndexedSlices(steps, gradient.indices, gradient.dense_shape))
         self.assign_sub(variable, gradient * rate)
@@ -125,7 +128,7 @@ class RowAdagrad(keras.optimizers.Optimizer):
     def update_step(self, gradient, variable, learning_rate):
         rate = ops.cast(learning_rate, variable.dtype)
         squares = self.squares[self._get_variable_index(variable)]
-        if hasattr(gradient, "indices"):
+        if hasattr(gradient, "dense_shape"):  # all tensors of PyTorch have indices
             import tensorflow as tf
 
             values = gradient.values * self.terms

@@ -20,7 +20,13 @@ BATCHES_AHEAD = 4
 
 
 def steps_per_epoch(size: int, batch_size: int) -> int:
-    """Steps in an epoch over ``size`` examples: all batches are full; what is left over differs from epoch to epoch."""
+    """Steps in an epoch over ``size`` examples: all batches are full; what is left over differs from epoch to epoch.
+
+    Raises:
+        InputError: the batch size is no positive number.
+    """
+    if batch_size < 1:
+        raise InputError(f"batch_size must be at least 1, got {batch_size}")
     return max(1, size // batch_size)
 
 

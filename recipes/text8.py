@@ -1,11 +1,12 @@
 """Word vectors of text8 or of any text: Word2Vec (Mikolov et al. 2013, https://arxiv.org/abs/1301.3781 and
 https://arxiv.org/abs/1310.4546) and GloVe (Pennington, Socher & Manning 2014, https://aclanthology.org/D14-1162/).
 
-The first paper reports of corpora hundreds of times as large as text8 (table 4, 6 billion words, 640 dimensions) 24 % of the
-semantic and 64 % of the syntactic analogies for CBOW, and 55 % and 59 % for skip-gram.
+The first paper reports of 320 million words and 640 dimensions (table 3) 24 % of the semantic and 64 % of the syntactic analogies
+for CBOW, and 55 % and 59 % for skip-gram. text8 has 17 million words.
 
 The words of a step share their noise words by segments, which makes pairs a matrix product: Ji et al. 2016,
-https://arxiv.org/abs/1604.04661. All shapes of a training are the same, so that XLA can compile the step once."""
+https://arxiv.org/abs/1604.04661. All shapes of a training are the same, so that XLA can compile the step once. Training can begin
+with the vectors of a file in word2vec's format: vectors=FILE."""
 
 import kerastoolkit  # noqa: F401  # isort: skip  # before Keras, because it turns oneDNN on
 
@@ -18,6 +19,7 @@ from kerastoolkit.models import cbow, glove, skip_gram
 from kerastoolkit.optimizers import RowAdagrad, RowSGD
 from kerastoolkit.pipeline import steps_per_epoch
 from kerastoolkit.tasks.word_vectors import global_vectors, vocabulary_tokens, word2vec
+from kerastoolkit.weights.word_vectors import begin_with
 
 LAST_RATE = 0.0001  # where word2vec's own program and gensim end
 
@@ -25,7 +27,8 @@ LAST_RATE = 0.0001  # where word2vec's own program and gensim end
 def text8_skipgram(
     *, dimensions: int = 100, window: int = 5, negatives: int = 5, hierarchical: bool = False, sample: float = 0.001,
     min_count: int = 5, lower: bool = True, epochs: int = 5, batch_size: int = 2, block: int = 4096, segment: int = 32,
-    noise: int = 32, most: int = 4, learning_rate: float = 0.025, data: str = "text8", jit_compile: bool = True,
+    noise: int = 32, most: int = 4, learning_rate: float = 0.025, vectors: str | None = None, data: str = "text8",
+    jit_compile: bool = True,
 ) -> Experiment:  # fmt: skip
     """Word vectors by skip-gram: each word predicts its neighbours."""
     return _word2vec("skip_gram", **locals())
@@ -34,25 +37,29 @@ def text8_skipgram(
 def text8_cbow(
     *, dimensions: int = 100, window: int = 5, negatives: int = 5, hierarchical: bool = False, sample: float = 0.001,
     min_count: int = 5, lower: bool = True, epochs: int = 5, batch_size: int = 2, block: int = 4096, segment: int = 32,
-    noise: int = 16, most: int = 64, learning_rate: float = 0.075, data: str = "text8", jit_compile: bool = True,
+    noise: int = 16, most: int = 64, learning_rate: float = 0.075, vectors: str | None = None, data: str = "text8",
+    jit_compile: bool = True,
 ) -> Experiment:  # fmt: skip
     """Word vectors by CBOW: the mean of its neighbours predicts each word."""
     return _word2vec("cbow", **locals())
 
 
-def _word2vec(method, *, dimensions, window, negatives, hierarchical, sample, min_count, lower, epochs, batch_size, block, segment,
-              noise, most, learning_rate, data, jit_compile):  # fmt: skip
+def _word2vec(method, *, dimensions, window, negatives, hierarchical, sample, min_count, lower, epochs, batch_size, block,
+              segment, noise, most, learning_rate, vectors, data, jit_compile):  # fmt: skip
     text = corpus(data, min_count=min_count, lower=lower)
     words = running_words(data, min_count, lower, block)
     network = {"skip_gram": skip_gram, "cbow": cbow}[method](
         vocabulary=len(text.words), dimensions=dimensions, window=window, segment=segment, hierarchical=hierarchical)  # fmt: skip
+    if vectors is not None:
+        begin_with(network, text.words, vectors)
     batch_size = min(batch_size, words.train.size)
     places = batch_size * kept_length(text, length=block, sample=sample, segment=segment)
     steps = epochs * steps_per_epoch(words.train.size, batch_size)
     schedule = keras.optimizers.schedules.PolynomialDecay(learning_rate, steps, min(LAST_RATE, learning_rate))
     return Experiment(
         data=words, preprocess=vocabulary_tokens(text.words, lower=lower), network=network,
-        augment=word_windows(text, length=block, window=window, sample=sample, segment=segment, noise=noise, hierarchical=hierarchical),
+        augment=word_windows(text, length=block, window=window, sample=sample, segment=segment, noise=noise,
+                             hierarchical=hierarchical),
         task=word2vec(method, window, negatives, hierarchical), optimizer=RowSGD(schedule, terms=places, most=most),
         epochs=epochs, batch_size=batch_size, jit_compile=jit_compile)  # fmt: skip
 

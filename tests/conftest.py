@@ -10,6 +10,14 @@ import pytest
 from kerastoolkit import catalog
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_data_dir(tmp_path_factory):
+    """Texts that tests read are kept in a folder of theirs, not in the person's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TFDS_DATA_DIR", str(tmp_path_factory.mktemp("data")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def killable():
     """A tiny recipe that trains in seconds."""

@@ -1,4 +1,5 @@
-"""Losses of autoencoders against SciPy's densities, and a variational autoencoder's gradients against differences."""
+"""Losses of autoencoders against SciPy's densities, a variational autoencoder's gradients against differences, and losses of word
+vectors worked out by hand."""
 
 import keras
 import numpy as np
@@ -8,7 +9,16 @@ from scipy.special import expit
 from scipy.stats import bernoulli, norm
 
 from kerastoolkit import models
-from kerastoolkit.losses import bernoulli_nll, gaussian_nll, image_nll, squared_error, sum_per_example
+from kerastoolkit.losses import (
+    bernoulli_nll,
+    gaussian_nll,
+    glove_loss,
+    hierarchical_softmax,
+    image_nll,
+    negative_sampling,
+    squared_error,
+    sum_per_example,
+)
 
 SHAPE = (3, 4, 5, 2)
 
@@ -119,3 +129,128 @@ def test_gradients_of_the_bound_by_every_weight_are_those_of_central_differences
         weight.assign(value)
         np.testing.assert_allclose(gradient, differences, rtol=1e-6, atol=1e-7, err_msg=weight.path)
         assert np.abs(differences).max() > 1e-4, weight.path
+
+
+# Word vectors. A logit of ln 3 is a probability of 3/4, and one of 0 is 1/2.
+
+
+def floats(values):
+    return tf.constant(values, "float32")
+
+
+def test_negative_sampling_is_minus_the_logarithms_of_real_pairs_and_of_noise_being_none():
+    outputs = {"positive": floats([[np.log(3), 0], [0, -np.log(3)]]), "negative": floats([[np.log(3)], [0]])}
+    targets = {"positive": tf.ones((2, 2)), "negative": tf.ones((2, 1))}
+    # 3/4, 1/2 and 1 - 3/4; 1/2, 1/4 and 1 - 1/2.
+    expected = [np.log(4 / 3) + np.log(2) + np.log(4), np.log(2) + np.log(4) + np.log(2)]
+    np.testing.assert_allclose(negative_sampling(targets, outputs), expected, rtol=1e-6)
+
+
+def test_negative_sampling_counts_a_pair_as_often_as_its_weight_says():
+    outputs = {"positive": floats([[[np.log(3), 0], [5, -7]]]), "negative": floats([[[np.log(3), 0, 9], [2, 3, 4]]])}
+    targets = {"positive": floats([[[1, 0.5], [0, 0]]]), "negative": floats([[[2.5, 3, 0], [0, 0, 0]]])}
+    expected = np.log(4 / 3) + 0.5 * np.log(2) + 2.5 * np.log(4) + 3 * np.log(2)
+    np.testing.assert_allclose(negative_sampling(targets, outputs), [expected], rtol=1e-6)
+
+
+def test_weights_of_negative_sampling_are_those_of_all_that_they_broadcast_to():
+    outputs = {"positive": numbers(0, (2, 4, 3)), "negative": numbers(1, (2, 4, 5))}
+    narrow = {"positive": numbers(2, (2, 4, 1)), "negative": numbers(3, (2, 1, 5))}
+    wide = {"positive": np.repeat(narrow["positive"], 3, axis=2), "negative": np.repeat(narrow["negative"], 4, axis=1)}
+    np.testing.assert_allclose(negative_sampling(narrow, outputs), negative_sampling(wide, outputs), rtol=1e-5)
+    pairs = wide["positive"] * np.log1p(np.exp(-outputs["positive"])), wide["negative"] * np.log1p(np.exp(outputs["negative"]))
+    np.testing.assert_allclose(negative_sampling(narrow, outputs), summed(pairs[0]) + summed(pairs[1]), rtol=1e-4)
+
+
+def test_hierarchical_softmax_is_minus_the_logarithm_of_the_whole_way():
+    outputs = {"branches": floats([[[np.log(3), np.log(3), 0]], [[-np.log(3), -np.log(3), 0]]])}
+    targets = {"left": floats([[[1, 0, 1]], [[1, 0, 0]]]), "weights": tf.ones((2, 1, 3))}
+    # Left with 3/4, right with 1 - 3/4, left with 1/2; left with 1/4, right with 1 - 1/4, right with 1/2.
+    expected = [-np.log(3 / 4 * 1 / 4 * 1 / 2), -np.log(1 / 4 * 3 / 4 * 1 / 2)]
+    np.testing.assert_allclose(hierarchical_softmax(targets, outputs), expected, rtol=1e-6)
+
+
+def test_hierarchical_softmax_leaves_out_what_has_no_weight():
+    outputs = {"branches": floats([[[np.log(3), 5], [7, -9]]])}
+    targets = {"left": floats([[[1, 0], [0, 1]]]), "weights": floats([[[1, 0], [0, 0]]])}
+    np.testing.assert_allclose(hierarchical_softmax(targets, outputs), [np.log(4 / 3)], rtol=1e-6)
+
+
+def test_turns_of_hierarchical_softmax_are_those_of_all_neighbours_that_they_broadcast_to():
+    outputs, left, weights = {"branches": numbers(0, (2, 3, 4, 5))}, bits(1, (2, 3, 1, 5)), bits(2, (2, 3, 4, 1))
+    wide = {"left": np.repeat(left, 4, axis=2), "weights": np.repeat(weights, 5, axis=3)}
+    expected = -summed(wide["weights"] * bernoulli.logpmf(wide["left"], expit(outputs["branches"].astype("float64"))))
+    np.testing.assert_allclose(hierarchical_softmax({"left": left, "weights": weights}, outputs), expected, rtol=1e-5)
+
+
+def test_probabilities_of_all_leaves_of_a_tree_add_up_to_one():
+    # Of three leaves: left; right and left; right and right.
+    branches, left, weights = floats([[0.7, -1.3]] * 3), floats([[1, 0], [0, 1], [0, 0]]), floats([[1, 0], [1, 1], [1, 1]])
+    losses = hierarchical_softmax({"left": left, "weights": weights}, {"branches": branches})
+    assert np.exp(-np.asarray(losses)).sum() == pytest.approx(1, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("count", "weight"),
+    [
+        (1.0, (1 / 100) ** 0.75),
+        (16.0, 8 / 10**1.5),
+        (100.0, 1.0),
+        (1e6, 1.0),
+    ],
+)
+def test_glove_weighs_squared_errors_of_logarithms_by_equation_9(count, weight):
+    # The score is 3 more than the logarithm; half of the square is 4.5.
+    outputs = {"log_counts": floats([[np.log(count) + 3]])}
+    np.testing.assert_allclose(glove_loss(floats([[count]]), outputs), [4.5 * weight], rtol=1e-5)
+
+
+def test_glove_takes_another_x_max_and_another_power():
+    outputs = {"log_counts": floats([[2.0, 2.0 + np.log(40)]])}
+    # (1 / 4) ** (1 / 2) = 1/2, and 40 is above 4.
+    np.testing.assert_allclose(glove_loss(floats([[1, 40]]), outputs, most=4, power=0.5), [2 * 0.5 + 2 * 1], rtol=1e-6)
+
+
+def test_glove_adds_up_the_entries_of_each_example_and_leaves_out_counts_of_zero():
+    counts = floats([[100, 0, 200], [0, 0, 0]])
+    outputs = {"log_counts": floats([[np.log(100) + 1, 50, np.log(200) - 2], [1, -1, 1e6]])}
+    np.testing.assert_allclose(glove_loss(counts, outputs), [0.5 + 2, 0], rtol=1e-5)
+
+
+def gradient(loss, targets, outputs):
+    with tf.GradientTape() as tape:
+        tape.watch(outputs)
+        value = loss(targets, outputs)
+    return np.asarray(value), {key: np.asarray(each) for key, each in tape.gradient(value, outputs).items()}
+
+
+def test_gradients_of_negative_sampling_are_word2vecs_errors():
+    outputs = {"positive": floats([[np.log(3), 1]]), "negative": floats([[np.log(3), 1]])}
+    targets = {"positive": floats([[1, 0]]), "negative": floats([[2, 0]])}
+    _, found = gradient(negative_sampling, targets, outputs)
+    # Score less label, times weight: 3/4 - 1 and 2 * (3/4 - 0).
+    np.testing.assert_allclose(found["positive"], [[-0.25, 0]], rtol=1e-6)
+    np.testing.assert_allclose(found["negative"], [[1.5, 0]], rtol=1e-6)
+
+
+def test_logits_however_large_have_finite_losses_and_gradients():
+    large, ones, sides = [[1e4, -1e4, 1e30, -1e30]], tf.ones((1, 4)), floats([[0, 0, 0, 1]])
+    outputs = {"positive": floats(large), "negative": floats(large)}
+    value, found = gradient(negative_sampling, {"positive": ones, "negative": ones}, outputs)
+    assert value == pytest.approx(2e30, rel=1e-6)
+    np.testing.assert_array_equal(found["positive"], [[0, -1, 0, -1]])
+    np.testing.assert_array_equal(found["negative"], [[1, 0, 1, 0]])
+    value, found = gradient(hierarchical_softmax, {"left": sides, "weights": ones}, {"branches": floats(large)})
+    assert value == pytest.approx(2e30, rel=1e-6)
+    np.testing.assert_array_equal(found["branches"], [[1, 0, 1, -1]])
+
+
+def test_what_has_no_weight_has_no_gradient_however_large():
+    large, none = floats([[1e30, -1e30]]), tf.zeros((1, 2))
+    for loss, targets, outputs in [
+        (negative_sampling, {"positive": none, "negative": none}, {"positive": large, "negative": large}),
+        (hierarchical_softmax, {"left": none, "weights": none}, {"branches": large}),
+        (glove_loss, none, {"log_counts": floats([[1e15, -1e15]])}),
+    ]:
+        value, found = gradient(loss, targets, outputs)
+        assert not value.any() and not any(each.any() for each in found.values())

@@ -112,6 +112,16 @@ def test_kills_change_no_bit_of_a_network_with_random_numbers_inside(tmp_path):
     assert any("seed_generator" in name for name in found[0][1])
 
 
+def test_kills_change_no_bit_of_word_vectors(tmp_path):
+    found = []
+    for name, kills in (("undisturbed", []), ("killed", [("flush", 9), ("flush", 14)])):
+        folder = tmp_path / name
+        folder.mkdir()
+        assert killed_run(folder, kills, "killable_words") == len(kills)
+        found.append(bits(folder))
+    assert found[0] == found[1]
+
+
 @pytest.mark.slow
 def test_twenty_kills_at_random_moments_change_no_bit(tmp_path, undisturbed):
     generator = random.Random(0)

@@ -19,11 +19,11 @@ from kerastoolkit.experiment import InputError, RunError
 
 WIDEST = 20  # an int64 holds 4e10 pairs of neighbours, each lcm(1, ..., 20) = 232,792,560
 LEAST_MEMORY = 1 << 16  # bytes
-BLOCK = 1 << 14  # words, or cells of the table, that are taken at once: what is made of them stays in the processor's cache
+BLOCK = 1 << 15  # words, or cells of the table, that are taken at once: what is made of them stays in the processor's cache
 RANGE = 1 << 18  # keys that are written out at once
 WORD_BITS, DISTANCE_BITS = 29, 5  # a pair of ranks and a distance are 63 bits of a key
 PAIR_MASK = 2 ** (2 * WORD_BITS) - 1
-SEED = (0x2545F4914F6CDD1D, 0x1D8E4E27C47D124F)  # any odd numbers; they decide the order of the entries
+SEED = (0x2545F4914F6CDD1D, 0x1D8E4E27C47D124F)  # any large odd numbers; they decide the order of the entries
 FILES = {"first": "<i4", "second": "<i4", "weight": "<f4"}
 
 
@@ -49,9 +49,9 @@ def cooccurrences(corpus: Corpus, *, window: int = 10, memory: int = 512 * 2**20
     """The co-occurrences of GloVe (Pennington, Socher & Manning 2014, https://aclanthology.org/D14-1162/, sections 3 and 4.2).
 
     Rare words are dropped before distances are taken, and a word d places from itself adds 2 / d, once for either side; both
-    as in the authors' program (https://github.com/stanfordnlp/GloVe). Windows run across the ends of lines, as in ``Corpus``.
-    They are counted once and found again beside the corpus. Sums are exact until they are brought to float32, so that
-    ``memory`` changes nothing but the time.
+    as in the authors' program (https://github.com/stanfordnlp/GloVe). Its windows end with the line; these do not, as a
+    ``Corpus`` has no lines. They are counted once and found again beside the corpus. Sums are exact until they are brought to
+    float32, so that ``memory`` changes nothing but the time.
 
     Args:
         corpus: the words.
@@ -105,12 +105,13 @@ def _count(folder: Path, corpus: Corpus, window: int, memory: int) -> None:
             right = ranks[max(old, distance) :]
             left = ranks[max(old - distance, 0) :][: len(right)]
             low, high = np.minimum(left, right), np.maximum(left, right)
-            inside = low * high <= limit
-            np.add.at(table, (row[low] + high)[inside], units[distance - 1])
-            outside = ~inside
+            outside = np.flatnonzero(low * high > limit)
+            cell = row[low] + high
+            cell[outside] = 0  # which is not read: cheaper than taking the others out
+            np.add.at(table, cell, units[distance - 1])
             keys.add(_key(low[outside], high[outside]) + (distance - 1))
     begins = row[1:] + np.arange(1, len(row))
-    for start in range(0, cells, BLOCK):
+    for start in range(1, cells, BLOCK):
         cell = np.flatnonzero(table[start : start + BLOCK]) + start
         low = np.searchsorted(begins, cell, side="right")
         keys.add(_key(low, cell - row[low]))
@@ -128,22 +129,25 @@ def _count(folder: Path, corpus: Corpus, window: int, memory: int) -> None:
             first.write((low - 1).astype("<i4"))
             second.write((high - 1).astype("<i4"))
             weight.write((sums / scale).astype("<f4"))
-    (folder / "keys").unlink()
+        for file in (first, second, weight):  # before the folder gets its name, lest a power cut leave it with zeros
+            file.flush()
+            os.fsync(file.fileno())
+    keys.path.unlink(missing_ok=True)
 
 
 def _table(known: int, most: int) -> tuple[np.ndarray, int, int]:
     """Which pairs have a cell in a table of ``most`` cells, and where: as in GloVe those whose ranks have a small product.
 
     Returns:
-        row, limit, cells: the pair low <= high, where low * high <= limit, has the cell row[low] + high, one of ``cells``.
+        row, limit, cells: the pair low <= high, where low * high <= limit, has the cell row[low] + high, from 1 to cells - 1.
     """
     ranks = np.arange(1, known + 1)
 
     def widths(limit: int) -> np.ndarray:
         return np.clip(limit // ranks, ranks - 1, known) - (ranks - 1)
 
-    limit = bisect.bisect_right(range(known**2 + 1), most, key=lambda limit: int(widths(limit).sum())) - 1
-    ends = np.cumsum(widths(limit))
+    limit = bisect.bisect_right(range(known**2 + 1), most - 1, key=lambda limit: int(widths(limit).sum())) - 1
+    ends = 1 + np.cumsum(widths(limit))
     return np.concatenate([[0], ends - widths(limit) - ranks]), limit, int(ends[-1])
 
 
@@ -182,7 +186,7 @@ def _ranks(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _Keys:
-    """Any number of keys, to be read in ascending order: they are sorted in runs of ``most``, which lie on disk."""
+    """Any number of keys, to be read in ascending order: if more than ``most``, they lie on disk in sorted runs of so many."""
 
     def __init__(self, path: Path, most: int) -> None:
         self.path = path
@@ -209,11 +213,16 @@ class _Keys:
 
     def ascending(self, most: int) -> Iterator[np.ndarray]:
         """All keys, about ``most`` at a time, those of a pair together; nothing can be added any more."""
+        # Mixed as they are, keys fall evenly into ranges; those of a pair into one, since they differ in their last bits alone.
+        ranges = -(-(self.ends[-1] + self.filled) // most)
+        bounds = np.array([part * (PAIR_MASK + 1) // ranges << DISTANCE_BITS for part in range(1, ranges)], np.uint64)
+        if len(self.ends) == 1:  # all are held
+            run = self.held[: self.filled]
+            run.sort()
+            yield from filter(len, np.split(run, np.searchsorted(run, bounds)))
+            return
         self._spill()
         self.held = self.held[:0].copy()  # gives the memory back
-        # Mixed as they are, keys fall evenly into ranges; those of a pair into one, since they differ in their last bits alone.
-        ranges = -(-self.ends[-1] // most)
-        bounds = np.array([part * (PAIR_MASK + 1) // ranges << DISTANCE_BITS for part in range(1, ranges)], np.uint64)
         edges = []
         for first, last in pairwise(self.ends):
             run = np.memmap(self.path, np.uint64, mode="r", offset=first * 8, shape=(last - first,))

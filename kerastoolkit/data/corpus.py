@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import codecs
-import functools
 import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import unicodedata
@@ -27,6 +27,7 @@ FORMAT = 1  # of what is kept on disk; another number makes it anew
 BLOCK = 1 << 23  # bytes that are read at once
 LONGEST_WORD = 10_000  # characters; a longer run of letters is no text, and would be held in memory whole
 GZIP = b"\x1f\x8b"
+WITHOUT_LETTER = re.compile(r" [^\w ]+")  # marks and joiners that follow no letter or digit, as those between emoji
 JOINERS = "\u200c\u200d"  # parts of words in Persian and in the scripts of India, though Unicode calls them format characters
 
 
@@ -51,12 +52,11 @@ class Corpus:
     min_count: int
 
 
-@functools.lru_cache(maxsize=4)
 def read_corpus(path: str, *, name: str | None = None, min_count: int = 5, lower: bool = True) -> Corpus:
     """The words of a UTF-8 text file, or of all files in a folder and the folders inside, gzip or not.
 
-    A word is a run of letters, marks and digits of any script; everything else parts words. Texts are brought to Unicode's
-    composed form (NFC). Windows of words run across the ends of lines and files, as in text8.
+    A word is a run of letters, marks and digits of any script that begins with a letter or digit; everything else parts words.
+    Texts are brought to Unicode's composed form (NFC). Windows of words run across the ends of lines and files, as in text8.
 
     Args:
         path: a file, or a folder, whose files are read in the order of their names; hidden ones are left out.
@@ -64,7 +64,7 @@ def read_corpus(path: str, *, name: str | None = None, min_count: int = 5, lower
         min_count: rarer words are not in the vocabulary: Mikolov et al. 2013, https://arxiv.org/abs/1301.3781, take 5.
         lower: whether capital letters become small ones.
     Raises:
-        InputError: there is no such text, it is not UTF-8 (with file and line), or no word is frequent enough.
+        InputError: there is no such text, it is not UTF-8 (with file and line), a word is too long, or too few are frequent.
         RunError: what was read cannot be kept on disk.
     """
     if min_count < 1:
@@ -102,7 +102,7 @@ def corpora_folder() -> Path:
 def _kept_folder(path: str, files: list[Path], lower: bool) -> Path:
     found = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     digest = hashlib.sha256(json.dumps([FORMAT, lower, found]).encode()).hexdigest()[:16]
-    return corpora_folder() / f"{Path(path).expanduser().resolve().name}-{digest}"
+    return corpora_folder() / f"{Path(path).expanduser().resolve().name[:50]}-{digest}"  # a name has at most 255 bytes
 
 
 def _keep(kept: Path, files: list[Path], lower: bool) -> None:
@@ -127,26 +127,28 @@ def _keep(kept: Path, files: list[Path], lower: bool) -> None:
 
 def _number(folder: Path, files: list[Path], lower: bool) -> None:
     numbers: dict[str, int] = defaultdict(count().__next__)  # in the order of their first occurrence
-    counts = np.zeros(0, np.int64)
     total = 0
     first = folder / "first"
     with open(first, "wb") as out:
         for words in (words for file in files for words in words_of_file(file, lower=lower)):
             block = np.fromiter(map(numbers.__getitem__, words), np.int32, len(words))
-            found = np.bincount(block, minlength=len(numbers))
-            found[: len(counts)] += counts
-            counts, total = found, total + len(block)
-            block.tofile(out)
+            total += len(block)
+            out.write(block)
     if not total:
-        raise InputError(f"{files[0] if len(files) == 1 else files[0].parent}: there is no word in the text")
+        raise InputError(f"{os.path.commonpath(files) or '.'}: there is no word in the text")
+    before = np.memmap(first, np.int32, mode="r")
+    # Not while reading: a folder may have more files than a block has words.
+    counts = np.zeros(len(numbers), np.int64)
+    for start in range(0, total, BLOCK):
+        counts += np.bincount(before[start : start + BLOCK], minlength=len(counts))
     order = np.argsort(-counts, kind="stable")
     rank = np.empty(len(order), np.int32)
     rank[order] = np.arange(len(order), dtype=np.int32)
-    tokens = np.lib.format.open_memmap(folder / "tokens.npy", mode="w+", dtype=np.int32, shape=(total,))
-    before = np.memmap(first, np.int32, mode="r")
-    for start in range(0, total, BLOCK):
-        tokens[start : start + BLOCK] = rank[before[start : start + BLOCK]]
-    tokens.flush()
+    # Not through a memory map, where a full disk would kill the process.
+    with open(folder / "tokens.npy", "wb") as out:
+        np.lib.format.write_array_header_1_0(out, np.lib.format.header_data_from_array_1_0(before))
+        for start in range(0, total, BLOCK):
+            out.write(rank[before[start : start + BLOCK]])
     del before
     first.unlink()
     np.save(folder / "counts.npy", counts[order])
@@ -155,7 +157,7 @@ def _number(folder: Path, files: list[Path], lower: bool) -> None:
 
 
 def words_of_file(path: Path, *, lower: bool) -> Iterator[list[str]]:
-    """The words of a UTF-8 file, gzip or not, some thousands at a time, in order."""
+    """The words of a UTF-8 file, gzip or not, in order, block by block."""
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     separators, rest, line = _Separators(), "", 1
     for contents in _blocks(path):
@@ -167,15 +169,23 @@ def words_of_file(path: Path, *, lower: bool) -> Iterator[list[str]]:
         line += text.count("\n")
         # With what the block before left over, since a mark may compose with its last letter.
         text = unicodedata.normalize("NFC", rest + text).translate(separators)
+        _check_lengths(path, text)
         if contents:
             # The last word, and the marks that may follow it, can go on in the next block.
             end = text.rfind(" ")
             text, rest = text[: end + 1], text[end + 1 :]
-            if len(rest) > LONGEST_WORD:
-                raise InputError(f"{path}, line {line}: a word must have at most {LONGEST_WORD:,} characters")
+        text = WITHOUT_LETTER.sub(" ", " " + text)
         words = (text.lower() if lower else text).split()
         if words:
             yield words
+
+
+def _check_lengths(path: Path, text: str) -> None:
+    for place in range(0, len(text), LONGEST_WORD):  # every longer word has one of these places
+        begin, end = text.rfind(" ", 0, place) + 1, text.find(" ", place)
+        if (end if end >= 0 else len(text)) - begin > LONGEST_WORD:
+            got = f"got one that begins with {text[begin : begin + 20]}"
+            raise InputError(f"{path}: a word must have at most {LONGEST_WORD:,} characters, {got}")
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
@@ -190,7 +200,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputError(f"{path}: the gzip file is damaged or cut off ({error})") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
 class _Separators(dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from kerastoolkit import charts
-from kerastoolkit.data import images, series, text
+from kerastoolkit.data import images, named_texts, series, text
 from kerastoolkit.data.image_folders import flat_folder, has_class_folders
 from kerastoolkit.data.prepared import prepared_builder
+from kerastoolkit.data.running_words import corpus
 from kerastoolkit.experiment import InputError
 from kerastoolkit.serving.tables import Reading, Table, read_table
 
-CHARACTERS_LISTED = 30
+CHARACTERS_LISTED = WORDS_LISTED = 30
 POINTS_DRAWN = 2_000
 
 
@@ -32,15 +34,20 @@ def prepare(name: str, data_dir: str | None = None) -> str:
         return f"{name} is in {prepared_builder(name, data_dir).data_path}"
     if name in series.SAMPLES:
         return f"{name} is in {series.packaged(*series.SAMPLES[name])}"
+    if name == "text8":
+        if data_dir is not None:
+            os.environ["TFDS_DATA_DIR"] = data_dir
+        return f"{name} is in {named_texts.text8_file()}"
     if name in text.KNOWN:
         return f"{name} comes with this package: nothing to prepare"
     return images.prepare(name, data_dir)
 
 
 def inspect(name: str, split: str = "train") -> tuple[list[dict[str, Any]], Any, tuple[str, ...]]:
-    """Looks at a named data set, a folder of images, a CSV file or a text.
+    """Looks at a named data set, a folder of images, a CSV file, a text or a folder of texts.
 
-    A CSV file is shown whole, whatever the split; what training would refuse of it, gaps and rows out of order, is told.
+    A CSV file and a folder of texts are shown whole, whatever the split; what training would refuse of a CSV file, gaps and rows
+    out of order, is told.
 
     Returns:
         rows for a table, a matplotlib Figure, and remarks.
@@ -54,9 +61,35 @@ def inspect(name: str, split: str = "train") -> tuple[list[dict[str, Any]], Any,
         return _columns(table), _lines(table), table.notes
     if name in text.KNOWN or name.lower().endswith(".txt"):
         return _characters(name, split)
+    if name in named_texts.KNOWN or _holds_texts(Path(name).expanduser()):
+        return _words(name)
     flat = name not in images.KNOWN and Path(name).expanduser().is_dir() and not has_class_folders(name)
     found = flat_folder(name) if flat else images.labelled_images(name)
     return *images.inspect(found, split), found.notes
+
+
+def _holds_texts(path: Path) -> bool:
+    """Whether a path is a packed text, or a folder with texts in it."""
+    if path.is_dir():
+        return any(each.suffix.lower() in (".txt", ".gz") for each in path.rglob("*"))
+    return path.suffix.lower() == ".gz" and path.is_file()
+
+
+def _words(name: str) -> tuple[list[dict[str, Any]], Any, tuple[str, ...]]:
+    """The most frequent words of a text, and how often words of each rank occur."""
+    from matplotlib.figure import Figure
+
+    found = corpus(name, min_count=1)
+    total = len(found.tokens)
+    rows = [{"word": word, "count": int(count), "share": count / total}
+            for word, count in zip(found.words[:WORDS_LISTED], found.counts, strict=False)]  # fmt: skip
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.loglog(np.arange(1, len(found.counts) + 1), found.counts)
+    axes.set(xlabel="rank of the word", ylabel="occurrences", title=f"{total:,} words")
+    axes.spines[["top", "right"]].set_visible(False)
+    frequent = int((found.counts >= 5).sum())
+    return rows, figure, (f"{total:,} words, {len(found.words):,} different ones, {frequent:,} of them at least 5 times",)
 
 
 def _columns(table: Table) -> list[dict[str, Any]]:

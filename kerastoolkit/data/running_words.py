@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 import os
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kerastoolkit.data.corpus import Corpus, read_corpus
+from kerastoolkit.data.named_texts import KNOWN
 from kerastoolkit.experiment import Data, InputError, Source, described
 
 NOISE_POWER = 0.75  # Mikolov et al. 2013b, section 2.2
@@ -21,8 +23,6 @@ def corpus(data: str, *, min_count: int = 5, lower: bool = True) -> Corpus:
     Raises:
         InputError, RunError: as ``read_corpus``; a named text that is not there and cannot be fetched.
     """
-    from kerastoolkit.data.text8 import KNOWN
-
     if data in KNOWN:
         return read_corpus(str(KNOWN[data]()), name=data, min_count=min_count, lower=lower)
     if not os.path.exists(os.path.expanduser(data)):
@@ -51,6 +51,16 @@ def running_words(data: str, min_count: int = 5, lower: bool = True, length: int
     length = min(length, len(text.tokens))
     return Data(text.name, _blocks(text, length), Source(0, no_validation), vocabulary_source(text), inputs=("tokens",),
                 encoded=False, about=facts(text))  # fmt: skip
+
+
+@described
+def text8(*, length: int = 4096) -> Data:
+    """text8: 17 million words of Wikipedia, without capital letters, digits and punctuation (Mahoney 2006).
+
+    Args:
+        length: words in a block.
+    """
+    return running_words("text8", length=length)
 
 
 def facts(text: Corpus) -> dict[str, Any]:
@@ -100,8 +110,17 @@ def keep_probabilities(counts: np.ndarray, sample: float) -> np.ndarray:
 
 
 def kept_length(text: Corpus, *, length: int, sample: float, segment: int) -> int:
-    """Places for the words of a block that sub-sampling keeps, a multiple of ``segment``: enough for each block of this text but in
-    one of some thousands of drawings, where the last few words are left out."""
+    """Places for the words of a block that sub-sampling keeps, a multiple of ``segment``: enough for each block of this text but
+    in one of some thousands of drawings, where the last few words are left out.
+
+    Raises:
+        InputError: a number is out of range.
+    """
+    for name, value in (("length", length), ("segment", segment)):
+        if value < 1:
+            raise InputError(f"{name} must be at least 1, got {value}")
+    if not 0 <= sample < 1:
+        raise InputError(f"sample must be in [0, 1), got {sample}")
     keep = np.append(keep_probabilities(text.counts, sample), 0.0)
     length, most, rows = min(length, len(text.tokens)), 0.0, 256
     for start in range(0, len(text.tokens), rows * length):
@@ -109,16 +128,17 @@ def kept_length(text: Corpus, *, length: int, sample: float, segment: int) -> in
         part = np.pad(part, (0, -len(part) % length)).reshape(-1, length)
         mean, variance = part.sum(axis=1), (part * (1 - part)).sum(axis=1)
         most = max(most, float((mean + 4 * np.sqrt(variance)).max()))
-    return -(-min(length, int(most) + 1) // segment) * segment
+    return -(-min(length, math.ceil(most)) // segment) * segment
 
 
 def word_windows(text: Corpus, *, length: int, window: int = 5, sample: float = 1e-3, segment: int = 32, noise: int = 16,
                  hierarchical: bool = False) -> Callable[..., dict[str, Any]]:  # fmt: skip
     """Augmentation: sub-samples frequent words, then draws each word's window and the noise words of each segment.
 
-    Raw examples become: tokens (batch, kept + 2 * window) int32 with -1 where there is no word; reach (batch, kept) int32, 1 ..
-    window, or 0 where there is no word; and negatives (batch, kept / segment, noise) int32, or with hierarchical softmax path and
-    left (batch, kept, depth) int32: the inner nodes on the way to each word, -1 after its end, and 1 where it turns to the left.
+    Raw examples become: tokens (batch, kept + 2 * window) int32 with -1 where there is no word; reach (batch, kept, 2) int32, how
+    many words before and after each are in its window, 0 where there is no word; and negatives (batch, kept / segment, noise)
+    int32, or with hierarchical softmax path and left (batch, kept, depth) int32: the inner nodes on the way to each word, -1 after
+    its end, and 1 where it turns to the left.
 
     Args:
         text: whose counts decide.
@@ -131,11 +151,9 @@ def word_windows(text: Corpus, *, length: int, window: int = 5, sample: float = 
     Raises:
         InputError: a number is out of range.
     """
-    for name, value in (("window", window), ("segment", segment), ("noise", noise)):
+    for name, value in (("window", window), ("noise", noise)):
         if value < 1:
             raise InputError(f"{name} must be at least 1, got {value}")
-    if not 0 <= sample < 1:
-        raise InputError(f"sample must be in [0, 1), got {sample}")
     import tensorflow as tf
 
     words, kept = len(text.words), kept_length(text, length=length, sample=sample, segment=segment)
@@ -151,9 +169,13 @@ def word_windows(text: Corpus, *, length: int, window: int = 5, sample: float = 
         lengths = tf.reduce_sum(tf.cast(stays, tf.int32), axis=1)
         ragged = tf.RaggedTensor.from_row_lengths(tf.boolean_mask(tokens, stays), lengths, validate=False)
         tokens = ragged.to_tensor(-1, shape=(batch, kept))
-        reach = tf.random.stateless_uniform(tokens.shape, seed + 1, 1, window + 1, tf.int32)
+        widest = tf.random.stateless_uniform(tokens.shape, seed + 1, 1, window + 1, tf.int32)
+        # As many words are before each as its place says, and the others after it; none around what is no word.
+        before = tf.broadcast_to(tf.range(kept), tokens.shape)
+        around = tf.stack([before, tf.minimum(lengths, kept)[:, None] - 1 - before], axis=-1)
+        reach = tf.minimum(widest[:, :, None], around)
         found = {"tokens": tf.pad(tokens, [[0, 0], [window, window]], constant_values=-1),
-                 "reach": tf.where(tokens >= 0, reach, 0)}  # fmt: skip
+                 "reach": tf.where((tokens >= 0)[:, :, None], reach, 0)}  # fmt: skip
         if tree is not None:
             here, number = (tokens >= 0)[:, :, None], tf.maximum(tokens, 0)
             return found | {"path": tf.where(here, tf.gather(tree[0], number), -1), "left": tf.gather(tree[1], number)}

@@ -1,9 +1,9 @@
-"""Words and their neighbours in running text, without a list of pairs: a segment of words at a time, against all words in its reach.
+"""Words and their neighbours in running text, without a list of pairs: a segment at a time, against all words in its reach.
 
-A pair of words costs a product of two vectors. Written out pair by pair, most of the time goes into fetching the vectors again for
-every pair. Here the vectors of a segment of consecutive words and of the words around it are fetched once, and one matrix product
-gives all their scores, of which those within the window are kept: Ji et al. 2016, https://arxiv.org/abs/1604.04661, section 4,
-who do so for one window at a time.
+A pair of words costs a product of two vectors. Written out pair by pair, most of the time goes into fetching the vectors again
+for every pair. Here the vectors of a segment of consecutive words and of the words around it are fetched once, and one matrix
+product gives all their scores, of which those within the window are kept: Ji et al. 2016, https://arxiv.org/abs/1604.04661,
+section 4, who do so for one window at a time.
 """
 
 from __future__ import annotations
@@ -12,18 +12,15 @@ import keras
 from keras import ops
 
 
-def window_mask(tokens, reach, window: int):
+def window_mask(reach, window: int):
     """Which neighbours of each word count.
 
-    Input   tokens  (batch, length + 2 * window) int, below 0 where there is no word
-            reach   (batch, length) int, how far the window of each word goes, 0 .. window
-    Output  mask    (batch, length, 2 * window + 1) float32, 1 or 0: for the places -window .. window around each word; its own
-                    place is 0, and so are all where there is no word
+    Input   reach  (batch, length, 2) int: how many words before each, and after it, are in its window, 0 .. window
+    Output  mask   (batch, length, 2 * window + 1) float32: 1 or 0 for the places -window .. window around each word; its own is 0
     """
-    here = ops.stack([tokens[:, place : place - 2 * window or None] for place in range(2 * window + 1)], axis=-1) >= 0
-    distances = ops.convert_to_tensor([abs(place - window) for place in range(2 * window + 1)], "int32")
-    near = (distances <= ops.expand_dims(ops.cast(reach, "int32"), -1)) & (distances > 0)
-    return ops.cast(near & here & here[:, :, window : window + 1], "float32")
+    offsets = ops.arange(-window, window + 1, dtype="int32")
+    reach = ops.cast(reach, "int32")
+    return ops.cast((offsets >= -reach[:, :, :1]) & (offsets <= reach[:, :, 1:]) & (offsets != 0), "float32")
 
 
 @keras.saving.register_keras_serializable(package="kerastoolkit")
@@ -83,12 +80,12 @@ class WindowScores(keras.layers.Layer):
         self.window = window
 
     def call(self, words, others):
-        (segment, dimensions), wide = words.shape[2:], others.shape[2]
+        (segment, dimensions), wide = words.shape[2:], ops.shape(others)[2]
         reach = segment + 2 * self.window
         batch, places = ops.shape(words)[0], ops.shape(words)[1] * segment
         flat = ops.reshape(words, (-1, segment, dimensions)), ops.reshape(others, (-1, wide, dimensions))
         scores = ops.matmul(flat[0], ops.transpose(flat[1], (0, 2, 1)))  # (batch * segments, segment, wide)
-        neighbours = _diagonals(scores[:, :, :reach])[:, :, : 2 * self.window + 1]
+        neighbours = _diagonals(scores[:, :, :reach], reach)[:, :, : 2 * self.window + 1]
         return (ops.reshape(neighbours, (batch, places, 2 * self.window + 1)),
                 ops.reshape(scores[:, :, reach:], (batch, places, wide - reach)))  # fmt: skip
 
@@ -113,10 +110,11 @@ class OwnScores(keras.layers.Layer):
     """
 
     def call(self, vectors, others):
-        (segment, dimensions), wide = vectors.shape[2:], others.shape[2]
+        (segment, dimensions), wide = vectors.shape[2:], ops.shape(others)[2]
         batch, places = ops.shape(vectors)[0], ops.shape(vectors)[1] * segment
         vectors, others = ops.reshape(vectors, (-1, segment, dimensions)), ops.reshape(others, (-1, wide, dimensions))
-        own = ops.sum(vectors * others[:, :segment], axis=-1)
+        # A product with ones is a sum that XLA makes three times as fast.
+        own = ops.matmul(vectors * others[:, :segment], ops.ones((dimensions, 1), vectors.dtype))
         shared = ops.matmul(vectors, ops.transpose(others[:, segment:], (0, 2, 1)))
         return ops.reshape(own, (batch, places)), ops.reshape(shared, (batch, places, wide - segment))
 
@@ -131,7 +129,7 @@ class WindowMean(keras.layers.Layer):
     """The mean of each word's neighbours.
 
     Input   vectors  (batch, segments, segment + 2 * window, dimensions) float
-            mask     (batch, segments * segment, 2 * window + 1) float, 1 where a neighbour counts: see ``window_mask``
+            reach    (batch, segments * segment, 2) int: how many words before and after each count: see ``window_mask``
     Output  means    (batch, segments, segment, dimensions) float; zeros where no neighbour counts
 
     Args:
@@ -142,28 +140,29 @@ class WindowMean(keras.layers.Layer):
         super().__init__(**kwargs)
         self.window = window
 
-    def call(self, vectors, mask):
-        segments, (reach, dimensions) = ops.shape(vectors)[1], vectors.shape[2:]
-        segment = reach - 2 * self.window
-        shares = mask / ops.maximum(ops.sum(mask, axis=-1, keepdims=True), 1.0)
-        band = _from_diagonals(ops.reshape(shares, (-1, segment, 2 * self.window + 1)), reach)
-        means = ops.matmul(band, ops.reshape(vectors, (-1, reach, dimensions)))
+    def call(self, vectors, reach):
+        segments, (wide, dimensions) = ops.shape(vectors)[1], vectors.shape[2:]
+        segment = wide - 2 * self.window
+        count = ops.maximum(ops.cast(ops.sum(reach, axis=-1, keepdims=True), vectors.dtype), 1.0)
+        shares = ops.cast(window_mask(reach, self.window), vectors.dtype) / count
+        band = _from_diagonals(ops.reshape(shares, (-1, segment, 2 * self.window + 1)), wide)
+        means = ops.matmul(band, ops.reshape(vectors, (-1, wide, dimensions)))
         return ops.reshape(means, (-1, segments, segment, dimensions))
 
-    def compute_output_spec(self, vectors, mask):
-        batch, segments, reach, dimensions = vectors.shape
-        return keras.KerasTensor((batch, segments, reach - 2 * self.window, dimensions), vectors.dtype)
+    def compute_output_spec(self, vectors, reach):
+        batch, segments, wide, dimensions = vectors.shape
+        return keras.KerasTensor((batch, segments, wide - 2 * self.window, dimensions), vectors.dtype)
 
     def get_config(self):
         return {**super().get_config(), "window": self.window}
 
 
-def _diagonals(matrices):
+def _diagonals(matrices, columns: int):
     """(n, rows, columns) -> (n, rows, columns + 1), each row moved to the left by its number: its first is the diagonal.
 
     Rows that are one longer than those they are read from begin one place later each time, so padding and reshaping suffice.
     """
-    rows, columns = matrices.shape[1:]
+    rows = matrices.shape[1]
     flat = ops.pad(ops.reshape(matrices, (-1, rows * columns)), [[0, 0], [0, rows]])
     return ops.reshape(flat, (-1, rows, columns + 1))
 

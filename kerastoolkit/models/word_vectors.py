@@ -39,7 +39,7 @@ def skip_gram(
         ValueError: a number is too small.
     Differs from the paper: noise words are shared (Ji et al. 2016, https://arxiv.org/abs/1604.04661), not drawn for each pair.
     """
-    _check(vocabulary, dimensions)
+    _check(vocabulary, dimensions, window)
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     words = _vectors(vocabulary, dimensions, "word_vectors")
     if hierarchical:
@@ -53,7 +53,8 @@ def skip_gram(
     segments = Segments(segment, window, name="segments")(tokens)  # (b, segments, segment + 2 * window)
     others = ops.maximum(ops.concatenate([segments, negatives], axis=2), 0)
     positive, negative = WindowScores(window, name="scores")(
-        words(ops.maximum(segments[:, :, window:-window], 0)), _vectors(vocabulary, dimensions, "context_vectors")(others))  # fmt: skip
+        words(ops.maximum(segments[:, :, window:-window], 0)),
+        _vectors(vocabulary, dimensions, "context_vectors")(others))  # fmt: skip
     return keras.Model([tokens, negatives], {"positive": positive, "negative": negative}, name="skip_gram")
 
 
@@ -65,7 +66,7 @@ def cbow(
 
     Input   tokens     (batch, length + 2 * window) int32: words in running order, below 0 where there is none; the length is a
                        multiple of ``segment``
-            mask       (batch, length, 2 * window + 1) float32: 1 for the neighbours that count, at the places -window .. window
+            reach      (batch, length, 2) int32: how many words before and after each are in its window, 0 .. window
             negatives  (batch, length / segment, any) int32: noise words, which all words of a segment share
     Output  a dict of scores, logits of a word being the real one
             positive   (batch, length) float32
@@ -86,22 +87,22 @@ def cbow(
     Differs from word2vec's own program and gensim, which do not divide the gradient of the mean by the number of its words:
     Irsoy, Benton & Stratos 2021, https://arxiv.org/abs/2012.15332. Theirs needs about a third of this one's learning rate.
     """
-    _check(vocabulary, dimensions)
+    _check(vocabulary, dimensions, window)
     tokens = keras.Input((None,), dtype="int32", name="tokens")
-    mask = keras.Input((None, 2 * window + 1), name="mask")
+    reach = keras.Input((None, 2), dtype="int32", name="reach")
     segments = Segments(segment, window, name="segments")(tokens)  # (b, segments, segment + 2 * window)
     vectors = _vectors(vocabulary, dimensions, "word_vectors")(ops.maximum(segments, 0))
-    means = WindowMean(window, name="means")(vectors, mask)  # (b, segments, segment, d)
+    means = WindowMean(window, name="means")(vectors, reach)  # (b, segments, segment, d)
     if hierarchical:
         path, nodes = _path(vocabulary, dimensions)  # (b, length, depth, d)
         flat = keras.layers.Reshape((-1, dimensions, 1), name="flat")(means)  # (b, length, d, 1)
         branches = ops.squeeze(ops.matmul(nodes, flat), -1)
-        return keras.Model([tokens, mask, path], {"branches": branches}, name="cbow")
+        return keras.Model([tokens, reach, path], {"branches": branches}, name="cbow")
     negatives = keras.Input((None, None), dtype="int32", name="negatives")
     others = ops.maximum(ops.concatenate([segments[:, :, window:-window], negatives], axis=2), 0)
     others = _vectors(vocabulary, dimensions, "context_vectors")(others)
     positive, negative = OwnScores(name="scores")(means, others)
-    return keras.Model([tokens, mask, negatives], {"positive": positive, "negative": negative}, name="cbow")
+    return keras.Model([tokens, reach, negatives], {"positive": positive, "negative": negative}, name="cbow")
 
 
 def glove(*, vocabulary: int, dimensions: int) -> keras.Model:
@@ -129,8 +130,8 @@ def glove(*, vocabulary: int, dimensions: int) -> keras.Model:
     return keras.Model([word, context], {"log_counts": log_counts}, name="glove")
 
 
-def _check(vocabulary: int, dimensions: int) -> None:
-    for name, value, least in (("vocabulary", vocabulary, 2), ("dimensions", dimensions, 1)):
+def _check(vocabulary: int, dimensions: int, window: int = 1) -> None:
+    for name, value, least in (("vocabulary", vocabulary, 2), ("dimensions", dimensions, 1), ("window", window, 1)):
         if value < least:
             raise ValueError(f"{name} must be at least {least}, got {value}")
 

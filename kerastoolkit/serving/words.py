@@ -97,8 +97,8 @@ class MeanVector(keras.layers.Layer):
 class Neighbours(keras.layers.Layer):
     """What a query asks of word vectors: the nearest words, an analogy, or how similar two sides are.
 
-    A query is made of words and signs, which blanks part: ``king``; ``king - man + woman``, words added and taken away; and ``cup ~
-    mug``, two such sides. As gensim does, words of several are brought to length one and the sum of each side decides:
+    A query is made of words and signs, which blanks part: ``king``; ``king - man + woman``, words added and taken away; and
+    ``cup ~ mug``, two such sides. As gensim does, words of several are brought to length one and the sum of each side decides:
     Mikolov et al. 2013, https://aclanthology.org/N13-1090/, section 5. The words of a query are not among its neighbours. A query
     with two sides has the neighbours of the first.
 
@@ -162,8 +162,9 @@ class Neighbours(keras.layers.Layer):
         missing = tf.ragged.boolean_mask(terms, terms.with_values(is_word & (places < 0)))
         names, cosines, near = self._nearest(vectors, sums[:, 0], tf.cast(row, tf.int32), chosen, known, count)
         return {
-            "neighbours": names, "similarities": cosines, "vector": sums[:, 0], "neighbour_vectors": near, "similarity": tf.reduce_sum(sums[:, 0] * sums[:, 1], axis=1),
-            "sides": sides, "unknown": tf.strings.reduce_join(missing, axis=1, separator=" "),
+            "neighbours": names, "similarities": cosines, "vector": sums[:, 0], "neighbour_vectors": near,
+            "similarity": tf.reduce_sum(sums[:, 0] * sums[:, 1], axis=1), "sides": sides,
+            "unknown": tf.strings.reduce_join(missing, axis=1, separator=" "),
         }  # fmt: skip
 
     def _nearest(self, vectors, sums, row, chosen, known, count):

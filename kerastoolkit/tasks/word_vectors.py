@@ -17,7 +17,7 @@ from keras import ops
 from kerastoolkit import charts
 from kerastoolkit.experiment import Data, InputError, Report, Task, described
 from kerastoolkit.layers.word_windows import window_mask
-from kerastoolkit.losses import glove_loss, hierarchical_softmax, negative_sampling
+from kerastoolkit.losses import glove_loss, hierarchical_softmax, negative_sampling, sum_per_example
 from kerastoolkit.serving.model import decoded_model, inner_layer
 from kerastoolkit.serving.words import MeanVector, Neighbours, Vocabulary, WordTokens
 from kerastoolkit.tasks._word_questions import read_analogies, read_pairs, score_analogies, score_pairs
@@ -43,8 +43,8 @@ def word2vec(method: str = "skip_gram", window: int = 5, negatives: int = 5, hie
     """Predicting words from their neighbours, or neighbours from words, for the sake of the vectors.
 
     The network is one of ``models.word_vectors``; the raw examples of training are those of ``data.running_words.word_windows``.
-    Answers: vector (batch, dimensions) float32 and known (batch,) int32 of texts, as ``serving.words.MeanVector`` states. The loss
-    is told for a place of the text.
+    Answers: vector (batch, dimensions) float32 and known (batch,) int32 of texts, as ``serving.words.MeanVector`` states. The
+    loss is told for a place of the text.
 
     Args:
         method: "skip_gram" or "cbow".
@@ -61,30 +61,35 @@ def word2vec(method: str = "skip_gram", window: int = 5, negatives: int = 5, hie
         raise InputError(f"negatives must be at least 1, got {negatives}")
 
     def encode(truths, inputs, side_outputs, seeds):
-        mask = window_mask(inputs["tokens"], truths["reach"], window)
-        # How many pairs a place has: with each neighbour in turn, or one with the mean of them.
-        pairs = mask if method == "skip_gram" else tf.reduce_max(mask, axis=-1)
-        extra = {} if method == "skip_gram" else {"mask": mask}
+        drawn = truths["path"] if hierarchical else truths["negatives"]
+        extra = {"path" if hierarchical else "negatives": drawn} | ({"reach": truths["reach"]} if method == "cbow" else {})
+        # What counts is worked out from these in the step, where XLA makes it a part of the loss.
+        return extra, {"tokens": inputs["tokens"], **truths}
+
+    def weights(targets):
+        """What each output of the network counts; and how many pairs there are, (batch,)."""
+        # A place has a pair with each neighbour in turn, or one with the mean of them.
+        neighbours = ops.cast(ops.sum(targets["reach"], axis=-1), "float32")
+        pairs = window_mask(targets["reach"], window) if method == "skip_gram" else ops.minimum(neighbours, 1.0)
         if hierarchical:
-            here, left = (tf.cast(each, tf.float32) for each in (truths["path"] >= 0, truths["left"]))
+            here, left = (ops.cast(each, "float32") for each in (targets["path"] >= 0, targets["left"]))
             if method == "skip_gram":
                 here, left = here[:, :, None], left[:, :, None]
-            return extra | {"path": truths["path"]}, {"weights": pairs[..., None] * here, "left": left}
-        noise = truths["negatives"]
-        each = negatives / noise.shape[-1]
-        count = (tf.reduce_sum(pairs, axis=-1) if method == "skip_gram" else pairs)[..., None]
+            return {"weights": pairs[..., None] * here, "left": left}, sum_per_example(pairs)
+        noise = targets["negatives"]
+        count = (neighbours if method == "skip_gram" else pairs)[..., None] * (negatives / noise.shape[-1])
         if method == "cbow":
-            count *= tf.cast(_not_own(inputs["tokens"][:, window:-window], noise), tf.float32)
-        return extra | {"negatives": noise}, {"positive": pairs, "negative": each * count}
+            count = count * ops.cast(_not_own(targets["tokens"][:, window:-window], noise), "float32")
+        return {"positive": pairs, "negative": count}, sum_per_example(pairs)
 
     loss_of_pairs = hierarchical_softmax if hierarchical else negative_sampling
 
     def loss(targets, outputs):
-        return loss_of_pairs(targets, outputs) / _places(targets)
+        return loss_of_pairs(weights(targets)[0], outputs) / targets["reach"].shape[1]
 
     def nats_per_pair(targets, outputs):
-        pairs = targets["weights"][..., 0] if hierarchical else targets["positive"]
-        return loss_of_pairs(targets, outputs) / ops.maximum(ops.sum(pairs, axis=tuple(range(1, len(pairs.shape)))), 1.0)
+        counted, pairs = weights(targets)
+        return loss_of_pairs(counted, outputs) / ops.maximum(pairs, 1.0)
 
     return _task("word2vec", encode, loss, {"nats_per_pair": nats_per_pair}, ("word_vectors",))
 
@@ -117,13 +122,9 @@ def global_vectors(most: float = 100.0, power: float = 0.75) -> Task:
 
 def _not_own(words, noise):
     """(batch, length, noise): whether a segment's noise word is another than the word at the place."""
-    segments = noise.shape[1]
-    words = tf.reshape(words, (words.shape[0], segments, -1, 1))
-    return tf.reshape(words != noise[:, :, None, :], (words.shape[0], -1, noise.shape[2]))
-
-
-def _places(targets):
-    return next(iter(targets.values())).shape[1]
+    batch, segments, some = noise.shape
+    words = ops.reshape(words, (batch, segments, -1, 1))
+    return ops.reshape(words != noise[:, :, None, :], (batch, -1, some))
 
 
 def _task(name, encode, loss, metrics, tables) -> Task:
@@ -202,8 +203,8 @@ def _draw(raw: dict[str, Any], answers: dict[str, Any], name: str):
     vectors = np.concatenate([answers["vector"][None], answers["neighbour_vectors"][shown]])
     words = [name, *(word.decode() for word in answers["neighbours"][shown])]
     sizes = np.concatenate([[1.0], answers["similarities"][shown]])
-    return charts.word_map(principal_plane(vectors), words, f"{name}: the nearest words, in the plane of their principal components",
-                           strengths=sizes)  # fmt: skip
+    title = f"{name}: the nearest words, in the plane of their principal components"
+    return charts.word_map(principal_plane(vectors), words, title, strengths=sizes)
 
 
 def principal_plane(vectors: np.ndarray) -> np.ndarray:
@@ -221,7 +222,8 @@ def _score(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], data: Data,
     found = [(raw["tokens"][:, 0], answers["vector"]) for raw, answers in batches]
     words = inner_layer(decoded_model(serving), "vocabulary").words
     if data.about["vocabulary"] != len(words):
-        raise InputError(f"{data.name} has {data.about['vocabulary']:,} words, not the {len(words):,} that the run was trained on")
+        found_words = f"{data.name} has {data.about['vocabulary']:,} words"
+        raise InputError(f"{found_words}, not the {len(words):,} that the run was trained on")
     order = np.argsort(np.concatenate([tokens for tokens, _ in found]))  # the test examples are all words of the vocabulary
     vectors = np.concatenate([each for _, each in found])[order]
     norms = np.linalg.norm(vectors, axis=1)
@@ -230,7 +232,8 @@ def _score(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], data: Data,
     rows = []
     for name, path in question_files(pairs, PAIRS).items():
         score = score_pairs(read_pairs(path), words, vectors, most_frequent=most_frequent)
-        rows.append({"pairs": name, "covered": f"{score.covered} of {score.pairs}", "spearman": score.spearman, "pearson": score.pearson})
+        covered = f"{score.covered} of {score.pairs}"
+        rows.append({"pairs": name, "covered": covered, "spearman": score.spearman, "pearson": score.pearson})
         if score.spearman is not None:
             figures[f"{name}_spearman"] = score.spearman
     if rows:
@@ -240,14 +243,16 @@ def _score(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], data: Data,
         by_sum, by_product = (score_analogies(sections, words, vectors, most_frequent=most_frequent, method=method)
                               for method in ("3cosadd", "3cosmul"))  # fmt: skip
         tables[f"{name}, answered right"] = [
-            {"section": one.name, "covered": f"{one.covered:,} of {one.questions:,}", "3CosAdd": one.accuracy, "3CosMul": other.accuracy}
+            {"section": one.name, "covered": f"{one.covered:,} of {one.questions:,}", "3CosAdd": one.accuracy,
+             "3CosMul": other.accuracy}
             for one, other in zip((*by_sum.sections, by_sum.total), (*by_product.sections, by_product.total), strict=True)
         ]
         for method, score in (("3cosadd", by_sum), ("3cosmul", by_product)):
             if score.total.accuracy is not None:
                 figures[f"{name}_{method}"] = score.total.accuracy
     if not pairs and not analogies and not rows:
-        notes.append("WordSim-353, SimLex-999 and the analogies are looked for in the package gensim: pip install 'kerastoolkit[samples]'")
+        where = "the package gensim: pip install 'kerastoolkit[samples]'"
+        notes.append(f"WordSim-353, SimLex-999 and the analogies are looked for in {where}")
     notes.append("pairs and questions with a word that the vocabulary has not are left out; capital letters count as small ones; "
                  f"only the {min(most_frequent, len(words)):,} most frequent words can be answers (as in gensim)")  # fmt: skip
     unit = vectors / np.maximum(norms, 1e-12)[:, None]

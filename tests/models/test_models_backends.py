@@ -11,7 +11,8 @@ STEP = """
 import sys
 import keras, numpy as np
 from kerastoolkit import models
-from kerastoolkit.losses import bernoulli_nll, image_nll
+from kerastoolkit.losses import bernoulli_nll, glove_loss, hierarchical_softmax, image_nll, negative_sampling
+from kerastoolkit.optimizers import RowAdagrad, RowSGD
 assert "tensorflow" not in sys.modules, "the builders must not need TensorFlow"
 shape, random = (32, 32, 3), np.random.default_rng(0)
 images, labels = random.normal(size=(4, *shape)).astype("float32"), np.arange(4) % 3
@@ -20,6 +21,7 @@ tokens = random.integers(0, 5, (4, 8))
 crossentropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 cells = ("simple_rnn", "lstm", "gru")
 pixels = random.uniform(size=(4, 9, 7, 3)).astype("float32")
+bits = lambda *shape: random.integers(0, 2, shape).astype("float32")
 
 def variational(**arguments):  # its dict of outputs made one tensor, and the loss of that
     network = models.variational_autoencoder(input_shape=(9, 7, 3), **arguments)
@@ -28,6 +30,21 @@ def variational(**arguments):  # its dict of outputs made one tensor, and the lo
     split = lambda outputs: {name: outputs[..., 3 * n : 3 * n + 3] for n, name in enumerate(names)}
     return keras.Model(network.input, joined), pixels, pixels, lambda truths, outputs: image_nll(truths, split(outputs))
 
+def word_vectors(network, optimizer, loss, truths, **inputs):  # its dict of outputs made one tensor, and tables that are not zero
+    network.set_weights([random.normal(size=weight.shape) for weight in network.weights])
+    scores = [each if len(each.shape) > 2 else keras.ops.expand_dims(each, -1) for each in network.output.values()]
+    return keras.Model(network.input, keras.ops.concatenate(scores, axis=-1)), inputs, truths, loss, optimizer
+
+def noise_loss(real):  # how many of the last axis are of real pairs
+    split = lambda values: {"positive": values[..., :real], "negative": values[..., real:]}
+    return lambda truths, outputs: negative_sampling(split(truths), split(outputs))
+
+def way_loss(truths, outputs):
+    return hierarchical_softmax({"left": truths[..., :6], "weights": truths[..., 6:]}, {"branches": outputs})
+
+sizes = {"vocabulary": 9, "dimensions": 4, "window": 2, "segment": 4}
+text, noise = random.integers(-1, 9, (2, 12)), random.integers(0, 9, (2, 2, 3))
+reach, path = random.integers(0, 3, (2, 8, 2)), random.integers(-1, 8, (2, 8, 6))
 families = [
     (models.cnn(classes=3, input_shape=shape, filters=(4, 8), dense=(8,), batch_norm=True), images, labels, crossentropy),
     (models.vgg11(classes=3, input_shape=shape, batch_norm=True, head="cifar"), images, labels, crossentropy),
@@ -46,10 +63,17 @@ families = [
        pixels, pixels, bernoulli_nll) for noise, filters in (("gaussian", (4, 8)), ("masking", ()), ("salt_and_pepper", ()))),
     variational(likelihood="bernoulli", hidden=(8,)),
     variational(likelihood="gaussian", filters=(4, 8), hidden=(8,), free_bits=0.001),
+    word_vectors(models.skip_gram(**sizes), RowSGD(), noise_loss(5), bits(2, 8, 5 + 3), tokens=text, negatives=noise),
+    word_vectors(models.skip_gram(**sizes, hierarchical=True), RowSGD(), way_loss, bits(2, 8, 5, 6 + 6), tokens=text, path=path),
+    word_vectors(models.cbow(**sizes), RowSGD(), noise_loss(1), bits(2, 8, 1 + 3), tokens=text, reach=reach, negatives=noise),
+    word_vectors(
+        models.cbow(**sizes, hierarchical=True), RowSGD(), way_loss, bits(2, 8, 6 + 6), tokens=text, reach=reach, path=path),
+    word_vectors(models.glove(vocabulary=9, dimensions=4), RowAdagrad(), lambda counts, outputs: glove_loss(
+        counts, {"log_counts": outputs}), 150 * bits(2, 3, 1), word=noise[0], context=noise[1]),
 ]
-for network, x, y, loss in families:
+for network, x, y, loss, *optimizer in families:
     before = [np.asarray(keras.ops.convert_to_numpy(v)).copy() for v in network.trainable_variables]
-    network.compile(keras.optimizers.SGD(0.01), loss)
+    network.compile(*optimizer or [keras.optimizers.SGD(0.01)], loss)
     loss = float(network.train_on_batch(x, y))
     changed = [not np.array_equal(a, keras.ops.convert_to_numpy(v)) for a, v in zip(before, network.trainable_variables)]
     assert np.isfinite(loss) and sum(changed) > len(changed) / 2, (network.name, loss, sum(changed), len(changed))

@@ -15,6 +15,7 @@ from kerastoolkit.models import cnn
 from kerastoolkit.optimizers import OneCycle, sgd
 from kerastoolkit.pipeline import steps_per_epoch
 from kerastoolkit.tasks.classification import classification
+from recipes.text8 import text8_skipgram
 from recipes.variational_autoencoders import binary_mnist_vae
 from recipes.weather import weather_lstm
 
@@ -51,6 +52,12 @@ def killable_variational(*, data: str = "digits") -> Experiment:
     """A small dense variational autoencoder, compiled by XLA, with random numbers in the network and in its targets."""
     _die_at_flush(Path("kill-at"))
     return binary_mnist_vae(data=data, latent=2, hidden=(8,), epochs=3, batch_size=64)
+
+
+def killable_words(*, data: str = "sample") -> Experiment:
+    """Skip-gram on a few sonnets: blocks read from an array on disk, sub-sampling, windows and noise words drawn at random."""
+    _die_at_flush(Path("kill-at"))
+    return text8_skipgram(data=data, dimensions=4, min_count=2, block=64, segment=16, window=2, noise=4, epochs=4, batch_size=2)
 
 
 def _die_at_flush(path: Path) -> None:

@@ -73,6 +73,13 @@ def test_every_format_packed_or_not_is_told_by_its_contents_and_gives_every_bit(
     assert same_bits(read, rows)
 
 
+def test_a_binary_file_that_is_ascii_throughout_is_no_text(tmp_path):
+    rows = np.array([[0.5, 2.0], [0.0, 8.0]], np.float32)
+    data = contents("binary", ["a", "b"], rows)
+    assert data.isascii()
+    assert same_bits(read_word_vectors(file(tmp_path / "vectors", data))[1], rows)
+
+
 @pytest.mark.parametrize("name", ["vectors.bin", "vectors.txt", "vectors.bin.gz", "vectors.txt.gz", "vectors.glove"])
 def test_a_file_of_gensim_is_read_to_the_bits_that_gensim_reads(tmp_path, name):
     rows = vectors(len(WORDS), 20)

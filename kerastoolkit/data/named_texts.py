@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
 import tempfile
 import urllib.request
 import zipfile
+import zlib
 from pathlib import Path
 
 from kerastoolkit.data.corpus import corpora_folder
@@ -17,7 +19,7 @@ SIZE = 100_000_000  # bytes of the unpacked file
 TIMEOUT = 30  # seconds without a byte
 
 
-def text8() -> Path:
+def text8_file() -> Path:
     """text8: the first 100 million letters of Wikipedia of March 2006, small letters and spaces (Mahoney, http://mattmahoney.net/dc/textdata).
 
     Fetched once, 31 MB, to where read texts are kept.
@@ -35,7 +37,7 @@ def _sonnets() -> Path:
     return Path(__file__).parent / "sonnets.txt"
 
 
-KNOWN = {"text8": text8, "sonnets": _sonnets, "sample": _sonnets}
+KNOWN = {"text8": text8_file, "sonnets": _sonnets, "sample": _sonnets}
 
 
 def _fetch(path: Path) -> None:
@@ -52,7 +54,7 @@ def _fetch(path: Path) -> None:
             if unpacked.stat().st_size != SIZE:
                 raise InputError(f"{URL}: text8 must have {SIZE:,} bytes, got {unpacked.stat().st_size:,}")
             os.replace(unpacked, path)
-    except (OSError, zipfile.BadZipFile, KeyError) as error:
+    except (OSError, http.client.HTTPException, zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
         raise InputError(
             f"text8 is not in {path.parent} and {URL} cannot be fetched ({getattr(error, 'reason', None) or error});"
             " --data takes a text of your own, and --data sample needs no download"
