@@ -3,17 +3,17 @@
     python benchmarks/word_vectors.py [--text FILE] [--method NAME] [--rounds 3] [--epochs 5] [--only NAME ...]
                                       [--set K=V] [--json FILE]
 
-FILE is a text, gzip or not, in the form of text8: small letters and spaces; without one, two million words are drawn by Zipf's law,
-which says something of speed alone. All contestants train 100 dimensions, window 5, 5 negatives, minimum count 5, sub-sampling
-threshold 0.001, on 2 threads, for as many epochs, with the round's number as the seed; rates are each one's own defaults.
-``toolkit`` runs the compiled loop and the pipeline of ``kerastoolkit train`` on the recipes text8-skipgram and text8-cbow; ``--set``
-changes their settings. ``gensim`` has its text as lists of words in memory, which is its fastest way; ``gensim_streamed`` reads it
-from the disk in each epoch.
+FILE is a text, gzip or not, in the form of text8: small letters and spaces; without one, two million words are drawn by Zipf's
+law, which says something of speed alone. All contestants train 100 dimensions, window 5, 5 negatives, minimum count 5,
+sub-sampling threshold 0.001, on 2 threads, for as many epochs, with the round's number as the seed; rates are each one's own
+defaults. ``toolkit`` runs the compiled loop and the pipeline of ``kerastoolkit train`` on the recipes text8-skipgram and
+text8-cbow; ``--set`` changes their settings. ``gensim`` has its text as lists of words in memory, which is its fastest way;
+``gensim_streamed`` reads it from the disk in each epoch.
 
 Words a second are raw words of the text, before sub-sampling, over the time of training alone: reading the text and counting
 its words are told apart, and the toolkit's compilation by XLA counts as training. They run in turn, each in a process of its
-own; ratios are taken within each round. Quality is what gensim scores of everyone's vectors on WordSim-353, SimLex-999 and the
-analogies that come with it. Memory is the process's peak until training ends.
+own; ratios are taken within each round. Quality is everyone's vectors on WordSim-353, SimLex-999 and the analogies that come with
+gensim, by the scoring of ``evaluate``, which tests hold to gensim's. Memory is the process's peak until training ends.
 """
 
 import argparse
@@ -99,14 +99,13 @@ def measured(name, options):
             "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}  # fmt: skip
     if not options.scored:
         return told
-    from gensim.models import KeyedVectors
-    from gensim.test.utils import datapath
+    from kerastoolkit.tasks._word_questions import read_analogies, read_pairs, score_analogies, score_pairs
+    from kerastoolkit.tasks.word_vectors import ANALOGIES, PAIRS, question_files
 
-    scored = KeyedVectors(vectors.shape[1])
-    scored.add_vectors(words, vectors)
-    for pairs in ("wordsim353.tsv", "simlex999.txt"):
-        told[pairs.partition(".")[0]] = float(scored.evaluate_word_pairs(datapath(pairs))[1][0])
-    told["analogies"] = float(scored.evaluate_word_analogies(datapath("questions-words.txt"))[0])
+    for pairs, path in question_files("", PAIRS).items():
+        told[pairs] = score_pairs(read_pairs(path), words, vectors).spearman
+    (path,) = question_files("", ANALOGIES).values()
+    told["analogies"] = score_analogies(read_analogies(path), words, vectors).total.accuracy
     return told
 
 

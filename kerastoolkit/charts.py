@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import textwrap
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, font_manager
 from matplotlib.figure import Figure
 
+FURTHER_FONTS = (
+    "Noto Sans CJK KR", "Noto Sans CJK SC", "Noto Sans CJK JP", "NanumGothic", "Malgun Gothic", "AppleGothic",
+    "Apple SD Gothic Neo", "Microsoft YaHei", "PingFang SC", "Hiragino Sans", "Arial Unicode MS", "Noto Sans Arabic",
+    "Noto Sans Devanagari", "Noto Sans Thai",
+)  # fmt: skip
 INK, MUTED, ACCENT, WRONG = "#1f2933", "#9aa5b1", "#2f6fb5", "#c0392b"
 
 
 def png(figure: Figure) -> bytes:
     """The figure as a PNG file."""
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110, bbox_inches="tight")
+    with warnings.catch_warnings():
+        # A letter that no installed font has is drawn as a box; the rest of the picture is worth having.
+        warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
+        figure.savefig(file, format="png", dpi=110, bbox_inches="tight")
     return file.getvalue()
+
+
+@functools.cache
+def fonts() -> tuple[str, ...]:
+    """matplotlib's own font, and of those for other scripts the ones that are installed."""
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    return ("DejaVu Sans", *(name for name in FURTHER_FONTS if name in installed))
 
 
 def curves(history: Sequence[dict[str, float]]) -> Figure:
@@ -222,8 +239,8 @@ def word_map(points: np.ndarray, words: Sequence[str], title: str, *, strengths:
         alpha = 1.0 if strengths is None else float(np.clip(strengths[number], 0.35, 1.0))
         # A dollar sign would begin a formula.
         axes.annotate(word.replace("$", r"\$"), (x, y), (3, 2), textcoords="offset points", fontsize=7 if many else 9,
-                      alpha=alpha, weight="bold" if first else "normal")  # fmt: skip
-    axes.set_title(title.replace("$", r"\$"), fontsize=10)
+                      alpha=alpha, weight="bold" if first else "normal", family=fonts())  # fmt: skip
+    axes.set_title(title.replace("$", r"\$"), fontsize=10, family=fonts())
     axes.set(xticks=[], yticks=[])
     axes.margins(0.08)
     axes.spines[["top", "right"]].set_visible(False)

@@ -105,7 +105,8 @@ class RowAdagrad(keras.optimizers.Optimizer):
     """AdaGrad (Duchi, Hazan & Singer 2011, https://jmlr.org/papers/v12/duchi11a.html) for tables of which a step uses few rows.
 
     Only the rows that a step uses are read and written. As in GloVe's own program, the squares of all uses of a row are added one
-    by one, not the square of their sum; all are added before the step is taken, because the uses of a step come together.
+    by one, not the square of their sum; all are added before the step is taken, because the uses of a step come together. That
+    program's squares are of the rate times the gradient, from 1 on: the same steps as at the rate 1 from 1 / rate ** 2 on.
 
     Args:
         learning_rate: of one term of the loss; a number or a schedule.

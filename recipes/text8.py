@@ -27,7 +27,7 @@ LAST_RATE = 0.0001  # where word2vec's own program and gensim end
 def text8_skipgram(
     *, dimensions: int = 100, window: int = 5, negatives: int = 5, hierarchical: bool = False, sample: float = 0.001,
     min_count: int = 5, lower: bool = True, epochs: int = 5, batch_size: int = 2, block: int = 4096, segment: int = 32,
-    noise: int = 32, most: int = 4, learning_rate: float = 0.025, vectors: str | None = None, data: str = "text8",
+    noise: int = 16, most: int = 4, learning_rate: float = 0.04, vectors: str | None = None, data: str = "text8",
     jit_compile: bool = True,
 ) -> Experiment:  # fmt: skip
     """Word vectors by skip-gram: each word predicts its neighbours."""
@@ -37,7 +37,7 @@ def text8_skipgram(
 def text8_cbow(
     *, dimensions: int = 100, window: int = 5, negatives: int = 5, hierarchical: bool = False, sample: float = 0.001,
     min_count: int = 5, lower: bool = True, epochs: int = 5, batch_size: int = 2, block: int = 4096, segment: int = 32,
-    noise: int = 16, most: int = 64, learning_rate: float = 0.075, vectors: str | None = None, data: str = "text8",
+    noise: int = 16, most: int = 16, learning_rate: float = 0.075, vectors: str | None = None, data: str = "text8",
     jit_compile: bool = True,
 ) -> Experiment:  # fmt: skip
     """Word vectors by CBOW: the mean of its neighbours predicts each word."""
@@ -47,6 +47,7 @@ def text8_cbow(
 def _word2vec(method, *, dimensions, window, negatives, hierarchical, sample, min_count, lower, epochs, batch_size, block,
               segment, noise, most, learning_rate, vectors, data, jit_compile):  # fmt: skip
     text = corpus(data, min_count=min_count, lower=lower)
+    block = min(block, max(64, len(text.tokens) // 256))  # a short text has some hundred steps in an epoch, too
     words = running_words(data, min_count, lower, block)
     network = {"skip_gram": skip_gram, "cbow": cbow}[method](
         vocabulary=len(text.words), dimensions=dimensions, window=window, segment=segment, hierarchical=hierarchical)  # fmt: skip
@@ -74,11 +75,12 @@ def text8_glove(
     pairs = word_pairs(data, min_count, lower, window, block)
     batch_size = min(batch_size, pairs.train.size)
     entries = batch_size * min(block, pairs.about["entries"])
+    # As GloVe's own program begins and slows down: see RowAdagrad.
+    optimizer = RowAdagrad(1.0, terms=2 * entries, start=1 / learning_rate**2)
     return Experiment(
         data=pairs, preprocess=vocabulary_tokens(text.words, lower=lower),
         network=glove(vocabulary=len(text.words), dimensions=dimensions), task=global_vectors(most, power),
-        optimizer=RowAdagrad(learning_rate, terms=2 * entries), epochs=epochs, batch_size=batch_size,
-        jit_compile=jit_compile)  # fmt: skip
+        optimizer=optimizer, epochs=epochs, batch_size=batch_size, jit_compile=jit_compile)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -137,8 +137,8 @@ def word_windows(text: Corpus, *, length: int, window: int = 5, sample: float = 
 
     Raw examples become: tokens (batch, kept + 2 * window) int32 with -1 where there is no word; reach (batch, kept, 2) int32, how
     many words before and after each are in its window, 0 where there is no word; and negatives (batch, kept / segment, noise)
-    int32, or with hierarchical softmax path and left (batch, kept, depth) int32: the inner nodes on the way to each word, -1 after
-    its end, and 1 where it turns to the left.
+    int32, or with hierarchical softmax path and left (batch, kept, depth) int32: the inner nodes on the way to each word, -1
+    after its end, and 1 where it turns to the left.
 
     Args:
         text: whose counts decide.

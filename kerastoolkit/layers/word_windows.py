@@ -143,10 +143,9 @@ class WindowMean(keras.layers.Layer):
     def call(self, vectors, reach):
         segments, (wide, dimensions) = ops.shape(vectors)[1], vectors.shape[2:]
         segment = wide - 2 * self.window
-        count = ops.maximum(ops.cast(ops.sum(reach, axis=-1, keepdims=True), vectors.dtype), 1.0)
-        shares = ops.cast(window_mask(reach, self.window), vectors.dtype) / count
-        band = _from_diagonals(ops.reshape(shares, (-1, segment, 2 * self.window + 1)), wide)
-        means = ops.matmul(band, ops.reshape(vectors, (-1, wide, dimensions)))
+        reach = ops.cast(ops.reshape(reach, (-1, segment, 2)), "int32")
+        flat = ops.reshape(vectors, (-1, wide, dimensions))
+        means = _weighted_sums(flat, *(_shares(reach, self.window, vectors.dtype, turned=turned) for turned in (False, True)))
         return ops.reshape(means, (-1, segments, segment, dimensions))
 
     def compute_output_spec(self, vectors, reach):
@@ -167,11 +166,31 @@ def _diagonals(matrices, columns: int):
     return ops.reshape(flat, (-1, rows, columns + 1))
 
 
-def _from_diagonals(diagonals, columns: int):
-    """(n, rows, some) -> (n, rows, columns), each row moved to the right by its number: what ``_diagonals`` undoes."""
-    rows, some = diagonals.shape[1:]
-    flat = ops.reshape(ops.pad(diagonals, [[0, 0], [0, 0], [0, columns + 1 - some]]), (-1, rows * (columns + 1)))
-    return ops.reshape(flat[:, : rows * columns], (-1, rows, columns))
+def _shares(reach, window: int, dtype, *, turned: bool):
+    """How much of each word around a segment is in the mean of each word of it: reach (n, segment, 2) -> (n, segment, wide), or
+    turned around (n, wide, segment)."""
+    segment = reach.shape[1]
+    steps = ops.arange(segment + 2 * window, dtype="int32") - ops.arange(segment, dtype="int32")[:, None] - window
+    before, after = reach[:, :, 0], reach[:, :, 1]
+    across = (slice(None), None, slice(None)) if turned else (slice(None), slice(None), None)
+    steps = ops.transpose(steps) if turned else steps
+    before, after = before[across], after[across]
+    near = (steps >= -before) & (steps <= after) & (steps != 0)
+    return ops.cast(near, dtype) / ops.cast(ops.maximum(before + after, 1), dtype)
+
+
+def _weighted_sums(vectors, shares, turned):
+    """shares (n, segment, wide) @ vectors (n, wide, dimensions); turned (n, wide, segment) are the same, for the gradient."""
+    if keras.backend.backend() != "tensorflow":
+        return ops.matmul(shares, vectors)
+    import tensorflow as tf
+
+    # TensorFlow would turn the shares around itself, which XLA then takes more than twice as long to multiply with.
+    @tf.custom_gradient
+    def product(vectors):
+        return tf.matmul(shares, vectors), lambda gradient: tf.matmul(turned, gradient)
+
+    return product(vectors)
 
 
 def _less(size: int | None, by: int) -> int | None:

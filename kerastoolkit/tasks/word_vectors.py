@@ -49,8 +49,9 @@ def word2vec(method: str = "skip_gram", window: int = 5, negatives: int = 5, hie
     Args:
         method: "skip_gram" or "cbow".
         window: how many words a window reaches to each side.
-        negatives: k of Mikolov et al. 2013, equation 4: for how many noise words a pair is told from; those that a segment
-            shares are weighted to stand for as many.
+        negatives: k of Mikolov et al. 2013, equation 4: from how many noise words a pair is told; those that a segment shares
+            are weighted to stand for as many. Where one is the word itself, CBOW leaves it out, as word2vec's own program does;
+            skip-gram, whose noise stands against several words at a time, does not.
         hierarchical: hierarchical softmax in their place.
     Raises:
         InputError: no such method, or a number is too small.
@@ -107,11 +108,12 @@ def global_vectors(most: float = 100.0, power: float = 0.75) -> Task:
     """
 
     def encode(truths, inputs, side_outputs, seeds):
-        first, second = tf.split(inputs["tokens"], 2, axis=1)
+        tokens = side_outputs["tokens"]  # which the network takes by other names
+        first, second = tf.split(tokens, 2, axis=1)
         count = truths["count"]
         # The matrix is symmetric: an entry stands for two, but on the diagonal for one.
         again = tf.where(first == second, 0.0, count)
-        return ({"word": inputs["tokens"], "context": tf.concat([second, first], axis=1)},
+        return ({"word": tokens, "context": tf.concat([second, first], axis=1)},
                 tf.concat([count, again], axis=1))  # fmt: skip
 
     def loss(counts, outputs):
@@ -159,7 +161,10 @@ def _decode(preprocess: keras.Model) -> keras.Model:
 
 
 def _write(serving: keras.Model, path: Path, *, binary: bool) -> None:
-    write_word_vectors(path, *words_and_vectors(serving), binary=binary)
+    try:
+        write_word_vectors(path, *words_and_vectors(serving), binary=binary)
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def words_and_vectors(serving: keras.Model) -> tuple[list[str], np.ndarray]:

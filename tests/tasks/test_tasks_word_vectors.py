@@ -71,7 +71,7 @@ def test_hierarchical_softmax_has_a_turn_for_each_node_of_the_way(method, shape,
 
 def test_glove_takes_each_entry_in_both_directions_but_on_the_diagonal():
     tokens, count = tf.constant([[1, 2, 3, 7, 2, 4]]), tf.constant([[5.0, 6.0, 0.0]])
-    extra, counts = global_vectors().encode({"count": count}, {"tokens": tokens}, {}, None)
+    extra, counts = global_vectors().encode({"count": count}, {}, {"tokens": tokens}, None)
     np.testing.assert_array_equal(extra["word"], [[1, 2, 3, 7, 2, 4]])
     np.testing.assert_array_equal(extra["context"], [[7, 2, 4, 1, 2, 3]])
     np.testing.assert_array_equal(counts, [[5, 6, 0, 5, 0, 0]])
