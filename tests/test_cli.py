@@ -180,7 +180,7 @@ def test_an_error_of_a_verb_is_one_line_and_its_kind_decides_the_exit_status(run
 
 @pytest.mark.parametrize("arguments", [["--traceback", "export", "last"], ["export", "last", "--traceback"]])
 def test_traceback_shows_where_an_error_arose_and_then_the_line(run, verb, arguments):
-    def export_that_fails(*_):
+    def export_that_fails(*_, **__):
         raise InputError("no such run")
 
     verb("export", export=export_that_fails)
@@ -349,9 +349,10 @@ def test_predict_hands_inputs_over_and_shows_a_row_for_each(run, verb):
 
 
 def test_export_says_where_it_wrote(run, verb):
-    verb("export", export=lambda run, directory: Path(directory or f"{run}/saved_model"))
+    verb("export", export=lambda run, target, kind: Path(target or f"{run}/{kind}"))
     assert run("export", "a")[1] == "exported: a/saved_model\n"
     assert run("export", "a", "b")[1] == "exported: b\n"
+    assert run("export", "a", "--format", "word2vec")[1] == "exported: a/word2vec\n"
 
 
 def test_compare_shows_a_row_for_each_run(run, verb):
