@@ -157,3 +157,19 @@ def test_a_folder_of_texts_is_looked_at_by_its_words(texts):
     assert sum(row["count"] for row in rows) == 6_000
     assert notes == ("6,000 words, 8 different ones, 8 of them at least 5 times",)
     assert figure.axes
+
+
+def test_a_list_beside_images_does_not_make_their_folder_one_of_texts(tmp_path):
+    from PIL import Image
+
+    for name in ("one.png", "two.png", "three.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    (tmp_path / "labels.txt").write_text("one two three")
+    rows, *_ = inspect(str(tmp_path))
+    assert not any("word" in row for row in rows)
+
+
+def test_lines_that_are_no_pairs_are_told(run, tmp_path):
+    (tmp_path / "mine.tsv").write_text("stone\thill\t9\nstone\tgrass\t8\nno pair\n")
+    record, _ = evaluate(str(run), settings={"pairs": str(tmp_path / "mine.tsv")})
+    assert f"{tmp_path / 'mine.tsv'}: 1 lines could not be read and are left out" in record["notes"]

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import bisect
 import math
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kerastoolkit.data.corpus import Corpus
-from kerastoolkit.experiment import InputError, RunError
+from kerastoolkit.data.corpus import Corpus, keep_whole
+from kerastoolkit.experiment import InputError
 
 WIDEST = 20  # an int64 holds 4e10 pairs of neighbours, each lcm(1, ..., 20) = 232,792,560
 LEAST_MEMORY = 1 << 16  # bytes
@@ -67,31 +64,13 @@ def cooccurrences(corpus: Corpus, *, window: int = 10, memory: int = 512 * 2**20
         raise InputError(f"memory must be at least {LEAST_MEMORY:,} bytes, got {memory:,}")
     kept = corpus.folder / f"cooccurrences-{corpus.min_count}-{window}"
     if not kept.is_dir():
-        _keep(kept, corpus, window, memory)
+        keep_whole(kept, lambda folder: _count(folder, corpus, window, memory), what="the co-occurrences")
     return Counts(kept, **{name: np.memmap(kept / name, dtype, mode="r") for name, dtype in FILES.items()})
 
 
-def _keep(kept: Path, corpus: Corpus, window: int, memory: int) -> None:
-    """Counts into the files first, second and weight; the folder appears whole or not at all."""
-    try:
-        writing = Path(tempfile.mkdtemp(prefix=".counting-", dir=kept.parent))
-        try:
-            _count(writing, corpus, window, memory)
-            os.chmod(writing, 0o755)
-            try:
-                os.rename(writing, kept)
-            except OSError:
-                if not kept.is_dir():  # else another process has counted the same meanwhile
-                    raise
-        finally:
-            shutil.rmtree(writing, ignore_errors=True)
-    except OSError as error:
-        where = f"{kept.parent} ({error.strerror or error})"
-        raise RunError(f"the co-occurrences cannot be kept in {where}; --data-dir names another place") from error
-
-
 def _count(folder: Path, corpus: Corpus, window: int, memory: int) -> None:
-    """Adds pairs of frequent words up in a table, sorts the others by keys, and then writes all in the order of the keys.
+    """Writes the files first, second and weight: adds pairs of frequent words up in a table, sorts the others by keys, and then
+    writes all in the order of the keys.
 
     A sum is a whole number of 1 / lcm(1, ..., window), as 1 / distance is for every distance: exact in any order of summation.
     """
@@ -129,9 +108,6 @@ def _count(folder: Path, corpus: Corpus, window: int, memory: int) -> None:
             first.write((low - 1).astype("<i4"))
             second.write((high - 1).astype("<i4"))
             weight.write((sums / scale).astype("<f4"))
-        for file in (first, second, weight):  # before the folder gets its name, lest a power cut leave it with zeros
-            file.flush()
-            os.fsync(file.fileno())
     keys.path.unlink(missing_ok=True)
 
 

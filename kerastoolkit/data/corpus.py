@@ -13,7 +13,7 @@ import tempfile
 import unicodedata
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -72,7 +72,7 @@ def read_corpus(path: str, *, name: str | None = None, min_count: int = 5, lower
     files = _files(path)
     kept = _kept_folder(path, files, lower)
     if not kept.is_dir():
-        _keep(kept, files, lower)
+        keep_whole(kept, lambda folder: _number(folder, files, lower), what="the words of the text", parents=True)
     counts = np.load(kept / "counts.npy")
     known = int(np.searchsorted(-counts, -min_count, side="right"))
     if known < 2:
@@ -105,27 +105,41 @@ def _kept_folder(path: str, files: list[Path], lower: bool) -> Path:
     return corpora_folder() / f"{Path(path).expanduser().resolve().name[:50]}-{digest}"  # a name has at most 255 bytes
 
 
-def _keep(kept: Path, files: list[Path], lower: bool) -> None:
-    """Reads the files into words.txt, counts.npy and tokens.npy; the folder appears whole or not at all."""
+def keep_whole(kept: Path, write: Callable[[Path], None], *, what: str, parents: bool = False) -> None:
+    """Makes a folder whose files ``write`` writes; it appears whole or not at all, also after a power cut.
+
+    Args:
+        kept: the folder; one that another process made meanwhile is left as it is.
+        write: called with a temporary folder.
+        what: what the files hold, for the message.
+        parents: whether the folders above it are made where they are missing.
+    Raises:
+        RunError: the disk refuses it.
+    """
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        writing = Path(tempfile.mkdtemp(prefix=".reading-", dir=kept.parent))
+        if parents:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+        writing = Path(tempfile.mkdtemp(prefix=".writing-", dir=kept.parent))
         try:
-            _number(writing, files, lower)
+            write(writing)
+            for file in writing.iterdir():  # before the folder gets its name, lest a power cut leave it with zeros
+                with open(file, "rb") as written:
+                    os.fsync(written.fileno())
             os.chmod(writing, 0o755)
             try:
                 os.rename(writing, kept)
             except OSError:
-                if not kept.is_dir():  # else another process has read the same text meanwhile
+                if not kept.is_dir():
                     raise
         finally:
             shutil.rmtree(writing, ignore_errors=True)
     except OSError as error:
         where = f"{kept.parent} ({error.strerror or error})"
-        raise RunError(f"the words of the text cannot be kept in {where}; --data-dir names another place") from error
+        raise RunError(f"{what} cannot be kept in {where}; --data-dir names another place") from error
 
 
 def _number(folder: Path, files: list[Path], lower: bool) -> None:
+    """Reads the files into words.txt, counts.npy and tokens.npy."""
     numbers: dict[str, int] = defaultdict(count().__next__)  # in the order of their first occurrence
     total = 0
     first = folder / "first"

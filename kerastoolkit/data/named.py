@@ -15,6 +15,7 @@ from kerastoolkit.data.image_folders import flat_folder, has_class_folders
 from kerastoolkit.data.prepared import prepared_builder
 from kerastoolkit.data.running_words import corpus
 from kerastoolkit.experiment import InputError
+from kerastoolkit.serving.image_files import SUFFIXES
 from kerastoolkit.serving.tables import Reading, Table, read_table
 
 CHARACTERS_LISTED = WORDS_LISTED = 30
@@ -69,9 +70,10 @@ def inspect(name: str, split: str = "train") -> tuple[list[dict[str, Any]], Any,
 
 
 def _holds_texts(path: Path) -> bool:
-    """Whether a path is a packed text, or a folder with texts in it."""
+    """Whether a path is a packed text, or a folder with texts and without images: a list of labels beside images is no text."""
     if path.is_dir():
-        return any(each.suffix.lower() in (".txt", ".gz") for each in path.rglob("*"))
+        endings = {each.suffix.lower() for each in path.rglob("*")}
+        return bool(endings & {".txt", ".gz"}) and not endings & set(SUFFIXES)
     return path.suffix.lower() == ".gz" and path.is_file()
 
 

@@ -203,7 +203,6 @@ def alias_table(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         scaled[rich] -= 1.0 - scaled[poor]
         if scaled[rich] < 1:
             small.append(large.pop())
-    scaled[small + large] = 1.0  # what rounding left over
     return np.minimum(scaled, 1.0).astype(np.float32), other
 
 

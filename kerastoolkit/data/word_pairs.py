@@ -31,8 +31,6 @@ def word_pairs(data: str, min_count: int = 5, lower: bool = True, window: int = 
         raise InputError(f"length must be at least 1, got {length}")
     text = corpus(data, min_count=min_count, lower=lower)
     counts = cooccurrences(text, window=window)
-    if not len(counts.weight):
-        raise InputError(f"{data}: no two words of the vocabulary occur within {window} words of each other")
     length = min(length, len(counts.weight))
     return Data(text.name, _blocks(counts, length), Source(0, no_validation), vocabulary_source(text), inputs=("tokens",),
                 encoded=False, about=facts(text) | {"entries": len(counts.weight)})  # fmt: skip

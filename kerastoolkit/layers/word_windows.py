@@ -34,7 +34,8 @@ class Segments(keras.layers.Layer):
         segment: words in a segment, at least 2 * window.
         window: how many words a window reaches to each side, 1 or more.
     Raises:
-        ValueError: the window is no positive number, or the segment is shorter than two windows.
+        ValueError: the window is no positive number, the segment is shorter than two windows, or the length is known and no
+            multiple of it.
     """
 
     def __init__(self, segment: int, window: int, **kwargs):
@@ -54,6 +55,8 @@ class Segments(keras.layers.Layer):
 
     def compute_output_spec(self, tokens):
         length = tokens.shape[1]
+        if length is not None and (length - 2 * self.window) % self.segment:
+            raise ValueError(f"the length must be a multiple of segment = {self.segment}, got {length - 2 * self.window}")
         segments = None if length is None else (length - 2 * self.window) // self.segment
         return keras.KerasTensor((tokens.shape[0], segments, self.segment + 2 * self.window), tokens.dtype)
 

@@ -33,7 +33,7 @@ def skip_gram(
         vocabulary: number of words, 2 or more.
         dimensions: of a vector.
         window: how many words a window reaches to each side, 1 or more.
-        segment: words that share their noise words, at least 2 * window. A training is faster with long ones up to about 64.
+        segment: words that share their noise words, at least 2 * window; hierarchical softmax has no use for it.
         hierarchical: hierarchical softmax in the place of negative sampling.
     Raises:
         ValueError: a number is too small.

@@ -236,7 +236,9 @@ def _score(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], data: Data,
     tables, notes = {}, []
     rows = []
     for name, path in question_files(pairs, PAIRS).items():
-        score = score_pairs(read_pairs(path), words, vectors, most_frequent=most_frequent)
+        lines = read_pairs(path)
+        notes += _skipped(path, lines.skipped)
+        score = score_pairs(lines, words, vectors, most_frequent=most_frequent)
         covered = f"{score.covered} of {score.pairs}"
         rows.append({"pairs": name, "covered": covered, "spearman": score.spearman, "pearson": score.pearson})
         if score.spearman is not None:
@@ -245,6 +247,7 @@ def _score(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], data: Data,
         tables["similarity, against people's judgement"] = rows
     for name, path in question_files(analogies, ANALOGIES).items():
         sections = read_analogies(path)
+        notes += _skipped(path, sections.skipped)
         by_sum, by_product = (score_analogies(sections, words, vectors, most_frequent=most_frequent, method=method)
                               for method in ("3cosadd", "3cosmul"))  # fmt: skip
         tables[f"{name}, answered right"] = [
@@ -265,6 +268,10 @@ def _score(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], data: Data,
     some = np.arange(min(len(words), STOP_WORDS + MAPPED))[-MAPPED:]
     pictures = {"word_map": charts.word_map(_map(unit[some]), [words[i] for i in some], _map_title(some))}
     return Report(figures, tables=tables, pictures=pictures, notes=tuple(notes))
+
+
+def _skipped(path: str, lines: int) -> list[str]:
+    return [f"{path}: {lines:,} lines could not be read and are left out"] if lines else []
 
 
 def _nearest_words(words: Sequence[str], unit: np.ndarray) -> list[dict[str, Any]]:

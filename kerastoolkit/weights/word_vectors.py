@@ -124,6 +124,30 @@ def write_word_vectors(path: str | os.PathLike, words: Sequence[str], vectors: n
         os.close(folder)
 
 
+def begin_with(network: keras.Model, words: Sequence[str], path: str | os.PathLike) -> int:
+    """Puts the vectors of a file into a network's layer ``word_vectors``, for the words that both have; returns how many.
+
+    Args:
+        network: one of ``models.word_vectors``.
+        words: in the order of the layer's rows.
+        path: see ``read_word_vectors``.
+    Raises:
+        ValueError: as ``read_word_vectors``; the vectors have other dimensions, or no word is in both.
+    """
+    theirs, vectors = read_word_vectors(path)
+    table = network.get_layer("word_vectors").embeddings
+    if vectors.shape[1] != table.shape[1]:
+        raise ValueError(f"word vectors: {path}: must have the network's {table.shape[1]} dimensions, got {vectors.shape[1]}")
+    rows = {word: row for row, word in enumerate(theirs)}
+    shared = [place for place, word in enumerate(words) if word in rows]
+    if not shared:
+        raise ValueError(f"word vectors: {path}: must have some of the vocabulary's {len(words):,} words, got none")
+    values = keras.ops.convert_to_numpy(table).copy()
+    values[shared] = vectors[[rows[words[place]] for place in shared]]
+    table.assign(values)
+    return len(shared)
+
+
 def _as_text(vector: np.ndarray) -> bytes:
     numbers = [str(number) for number in vector]
     # A reader that rounds to double and then to float32 ends beside a few floats: 7.038531e-26 is such a shortest form.
@@ -287,27 +311,3 @@ def _check_finite(vectors: np.ndarray) -> None:
 
 def _short(found: bytes | str) -> str:
     return repr(found) if len(found) <= 40 else f"{found[:40]!r}..."
-
-
-def begin_with(network: keras.Model, words: Sequence[str], path: str | os.PathLike) -> int:
-    """Puts the vectors of a file into a network's layer ``word_vectors``, for the words that both have; returns how many.
-
-    Args:
-        network: one of ``models.word_vectors``.
-        words: in the order of the layer's rows.
-        path: see ``read_word_vectors``.
-    Raises:
-        ValueError: as ``read_word_vectors``; the vectors have other dimensions, or no word is in both.
-    """
-    theirs, vectors = read_word_vectors(path)
-    table = network.get_layer("word_vectors").embeddings
-    if vectors.shape[1] != table.shape[1]:
-        raise ValueError(f"word vectors: {path}: must have the network's {table.shape[1]} dimensions, got {vectors.shape[1]}")
-    rows = {word: row for row, word in enumerate(theirs)}
-    shared = [place for place, word in enumerate(words) if word in rows]
-    if not shared:
-        raise ValueError(f"word vectors: {path}: must have some of the vocabulary's {len(words):,} words, got none")
-    values = keras.ops.convert_to_numpy(table).copy()
-    values[shared] = vectors[[rows[words[place]] for place in shared]]
-    table.assign(values)
-    return len(shared)

@@ -219,7 +219,7 @@ def test_a_folder_that_is_gone_is_told_in_one_line(tmp_path):
 
 def test_an_interruption_leaves_nothing(long_corpus, tmp_path, monkeypatch):
     def interrupted(keys, most):
-        assert list(tmp_path.glob(".counting-*/keys"))
+        assert list(tmp_path.glob(".writing-*/keys"))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cooccurrence._Keys, "ascending", interrupted)

@@ -89,6 +89,11 @@ def test_segments_of_a_wrong_size_are_refused(segment, window, message):
         layers.Segments(segment, window)
 
 
+def test_a_known_length_that_is_no_multiple_of_the_segment_is_refused():
+    with pytest.raises(ValueError, match="the length must be a multiple of segment = 4, got 6"):
+        layers.Segments(4, 2)(keras.Input((10,), dtype="int32"))
+
+
 def scores_by_loops(words, others, window):
     """For each word of each segment its products with the words around it and with those that the segment shares."""
     batch, segments, segment, _ = words.shape
