@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -39,6 +40,15 @@ def compare(script, options, arguments, quantity):
     if options.json:
         with open(options.json, "w") as file:
             json.dump(results, file, indent=2)
+
+
+def peak_mb():
+    """The most memory that this process has held; without what the process held that started it, where Linux tells."""
+    try:
+        with open("/proc/self/status") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1024
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _measure(command, name):

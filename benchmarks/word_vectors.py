@@ -20,12 +20,13 @@ import argparse
 import gzip
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+
+from _rounds import peak_mb
 
 SETTINGS = {"vector_size": 100, "window": 5, "negative": 5, "min_count": 5, "sample": 1e-3, "workers": 2}
 SENTENCE = 10_000  # words; gensim's own cut of a text without lines
@@ -96,7 +97,7 @@ def measured(name, options):
     made = toolkit(*how, options.set) if name == "toolkit" else with_gensim(*how, name == "gensim_streamed")
     words, vectors, speed, reading = made
     told = {"words_per_second": speed, "reading_seconds": reading,
-            "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}  # fmt: skip
+            "peak_mb": peak_mb()}  # fmt: skip
     if not options.scored:
         return told
     from kerastoolkit.tasks._word_questions import read_analogies, read_pairs, score_analogies, score_pairs

@@ -101,7 +101,7 @@ def hierarchical_softmax(targets, outputs):
     return sum_per_example(targets["weights"] * ops.softplus(signs * outputs["branches"]))
 
 
-def glove_loss(counts, outputs, *, most: float = 100.0, power: float = 0.75):
+def glove_loss(counts, outputs, *, x_max: float = 100.0, alpha: float = 0.75):
     """Weighted squares of what is missing to the logarithm of a count: Pennington et al. 2014, equations 8 and 9,
     https://aclanthology.org/D14-1162/.
 
@@ -110,11 +110,11 @@ def glove_loss(counts, outputs, *, most: float = 100.0, power: float = 0.75):
     Output  loss     (batch,) float, summed over the entries
 
     Args:
-        most: x_max, the count from which on an entry has full weight.
-        power: alpha, of the weight below it.
+        x_max: the count from which on an entry has full weight.
+        alpha: the power of the weight below it.
     Differs from the paper: half of it, as the authors' program has it.
     """
-    weights = ops.power(ops.minimum(counts / most, 1.0), power)
+    weights = ops.power(ops.minimum(counts / x_max, 1.0), alpha)
     errors = outputs["log_counts"] - ops.log(ops.where(counts > 0, counts, 1.0))
     return 0.5 * sum_per_example(weights * ops.square(errors))
 

@@ -16,8 +16,8 @@ from kerastoolkit.data.running_words import corpus, kept_length, running_words, 
 from kerastoolkit.data.word_pairs import word_pairs
 from kerastoolkit.experiment import Experiment
 from kerastoolkit.models import cbow, glove, skip_gram
-from kerastoolkit.optimizers import RowAdagrad, RowSGD
 from kerastoolkit.pipeline import steps_per_epoch
+from kerastoolkit.row_optimizers import RowAdagrad, RowSGD
 from kerastoolkit.tasks.word_vectors import global_vectors, vocabulary_tokens, word2vec
 from kerastoolkit.weights.word_vectors import begin_with
 
@@ -27,7 +27,7 @@ LAST_RATE = 0.0001  # where word2vec's own program and gensim end
 def text8_skipgram(
     *, dimensions: int = 100, window: int = 5, negatives: int = 5, hierarchical: bool = False, sample: float = 0.001,
     min_count: int = 5, lower: bool = True, epochs: int = 5, batch_size: int = 2, block: int = 4096, segment: int = 32,
-    noise: int = 16, most: int = 4, learning_rate: float = 0.04, vectors: str | None = None, data: str = "text8",
+    noise: int = 16, longest: float = 0.5, learning_rate: float = 0.04, vectors: str | None = None, data: str = "text8",
     jit_compile: bool = True,
 ) -> Experiment:  # fmt: skip
     """Word vectors by skip-gram: each word predicts its neighbours."""
@@ -37,7 +37,7 @@ def text8_skipgram(
 def text8_cbow(
     *, dimensions: int = 100, window: int = 5, negatives: int = 5, hierarchical: bool = False, sample: float = 0.001,
     min_count: int = 5, lower: bool = True, epochs: int = 5, batch_size: int = 2, block: int = 4096, segment: int = 32,
-    noise: int = 16, most: int = 16, learning_rate: float = 0.075, vectors: str | None = None, data: str = "text8",
+    noise: int = 16, longest: float = 0.5, learning_rate: float = 0.075, vectors: str | None = None, data: str = "text8",
     jit_compile: bool = True,
 ) -> Experiment:  # fmt: skip
     """Word vectors by CBOW: the mean of its neighbours predicts each word."""
@@ -45,7 +45,7 @@ def text8_cbow(
 
 
 def _word2vec(method, *, dimensions, window, negatives, hierarchical, sample, min_count, lower, epochs, batch_size, block,
-              segment, noise, most, learning_rate, vectors, data, jit_compile):  # fmt: skip
+              segment, noise, longest, learning_rate, vectors, data, jit_compile):  # fmt: skip
     text = corpus(data, min_count=min_count, lower=lower)
     block = min(block, max(64, len(text.tokens) // 256))  # a short text has some hundred steps in an epoch, too
     words = running_words(data, min_count, lower, block)
@@ -61,12 +61,12 @@ def _word2vec(method, *, dimensions, window, negatives, hierarchical, sample, mi
         data=words, preprocess=vocabulary_tokens(text.words, lower=lower), network=network,
         augment=word_windows(text, length=block, window=window, sample=sample, segment=segment, noise=noise,
                              hierarchical=hierarchical),
-        task=word2vec(method, window, negatives, hierarchical), optimizer=RowSGD(schedule, terms=places, most=most),
+        task=word2vec(method, window, negatives, hierarchical), optimizer=RowSGD(schedule, terms=places, longest=longest),
         epochs=epochs, batch_size=batch_size, jit_compile=jit_compile)  # fmt: skip
 
 
 def text8_glove(
-    *, dimensions: int = 100, window: int = 10, most: float = 100.0, power: float = 0.75, min_count: int = 5, lower: bool = True,
+    *, dimensions: int = 100, window: int = 10, x_max: float = 100.0, alpha: float = 0.75, min_count: int = 5, lower: bool = True,
     epochs: int = 25, batch_size: int = 16, block: int = 1024, learning_rate: float = 0.05, data: str = "text8",
     jit_compile: bool = True,
 ) -> Experiment:  # fmt: skip
@@ -79,7 +79,7 @@ def text8_glove(
     optimizer = RowAdagrad(1.0, terms=2 * entries, start=1 / learning_rate**2)
     return Experiment(
         data=pairs, preprocess=vocabulary_tokens(text.words, lower=lower),
-        network=glove(vocabulary=len(text.words), dimensions=dimensions), task=global_vectors(most, power),
+        network=glove(vocabulary=len(text.words), dimensions=dimensions), task=global_vectors(x_max, alpha),
         optimizer=optimizer, epochs=epochs, batch_size=batch_size, jit_compile=jit_compile)  # fmt: skip
 
 

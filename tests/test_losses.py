@@ -205,10 +205,10 @@ def test_glove_weighs_squared_errors_of_logarithms_by_equation_9(count, weight):
     np.testing.assert_allclose(glove_loss(floats([[count]]), outputs), [4.5 * weight], rtol=1e-5)
 
 
-def test_glove_takes_another_x_max_and_another_power():
+def test_glove_takes_another_x_max_and_another_alpha():
     outputs = {"log_counts": floats([[2.0, 2.0 + np.log(40)]])}
     # (1 / 4) ** (1 / 2) = 1/2, and 40 is above 4.
-    np.testing.assert_allclose(glove_loss(floats([[1, 40]]), outputs, most=4, power=0.5), [2 * 0.5 + 2 * 1], rtol=1e-6)
+    np.testing.assert_allclose(glove_loss(floats([[1, 40]]), outputs, x_max=4, alpha=0.5), [2 * 0.5 + 2 * 1], rtol=1e-6)
 
 
 def test_glove_adds_up_the_entries_of_each_example_and_leaves_out_counts_of_zero():

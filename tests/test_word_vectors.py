@@ -20,9 +20,9 @@ from kerastoolkit.weights.word_vectors import begin_with, read_word_vectors, wri
 # Two topics whose words never occur together, one in Korean.
 TOPICS = (("바다", "파도", "고래", "모래"), ("stone", "hill", "sheep", "Grass"))
 RECIPES = {
-    "text8-skipgram": {"epochs": 40, "learning_rate": 0.04},
-    "text8-cbow": {"epochs": 40, "learning_rate": 0.025, "most": 4},
-    "text8-glove": {"epochs": 200, "most": 10.0, "window": 4, "block": 4, "batch_size": 2, "learning_rate": 0.2},
+    "text8-skipgram": {"epochs": 40, "learning_rate": 0.3},
+    "text8-cbow": {"epochs": 40, "learning_rate": 0.3},
+    "text8-glove": {"epochs": 200, "x_max": 10.0, "window": 4, "block": 4, "batch_size": 2, "learning_rate": 0.2},
 }
 SMALL = {"dimensions": 8, "window": 2, "block": 64, "segment": 8, "noise": 4, "batch_size": 4, "sample": 0.0}
 

@@ -96,15 +96,14 @@ def word2vec(method: str = "skip_gram", window: int = 5, negatives: int = 5, hie
 
 
 @described
-def global_vectors(most: float = 100.0, power: float = 0.75) -> Task:
+def global_vectors(x_max: float = 100.0, alpha: float = 0.75) -> Task:
     """Fitting the logarithms of how often words occur together, for the sake of the vectors (GloVe).
 
     The network is ``models.glove``; the raw examples of training are those of ``data.word_pairs``. Answers as for ``word2vec``,
     of the sums of both vectors of a word (Pennington et al. 2014, section 4.2). The loss is told for an entry of the matrix.
 
     Args:
-        most: x_max of the paper's equation 9.
-        power: alpha of it.
+        x_max, alpha: of the paper's equation 9.
     """
 
     def encode(truths, inputs, side_outputs, seeds):
@@ -117,7 +116,7 @@ def global_vectors(most: float = 100.0, power: float = 0.75) -> Task:
                 tf.concat([count, again], axis=1))  # fmt: skip
 
     def loss(counts, outputs):
-        return glove_loss(counts, outputs, most=most, power=power) / counts.shape[1]
+        return glove_loss(counts, outputs, x_max=x_max, alpha=alpha) / counts.shape[1]
 
     return _task("global vectors", encode, loss, {}, ("word_vectors", "context_vectors"))
 

@@ -12,7 +12,7 @@ import sys
 import keras, numpy as np
 from kerastoolkit import models
 from kerastoolkit.losses import bernoulli_nll, glove_loss, hierarchical_softmax, image_nll, negative_sampling
-from kerastoolkit.optimizers import RowAdagrad, RowSGD
+from kerastoolkit.row_optimizers import RowAdagrad, RowSGD
 assert "tensorflow" not in sys.modules, "the builders must not need TensorFlow"
 shape, random = (32, 32, 3), np.random.default_rng(0)
 images, labels = random.normal(size=(4, *shape)).astype("float32"), np.arange(4) % 3

@@ -9,7 +9,7 @@ from scipy.special import expit
 from kerastoolkit import models
 from kerastoolkit.layers.word_windows import window_mask
 from kerastoolkit.losses import glove_loss, hierarchical_softmax, negative_sampling
-from kerastoolkit.optimizers import RowAdagrad, RowSGD
+from kerastoolkit.row_optimizers import RowAdagrad, RowSGD
 
 VOCABULARY, DIMENSIONS, WINDOW, SEGMENT, NOISE, DEPTH = 9, 4, 2, 5, 3, 6
 SIZES = {"vocabulary": VOCABULARY, "dimensions": DIMENSIONS, "window": WINDOW, "segment": SEGMENT}
@@ -280,7 +280,7 @@ def test_a_step_of_skip_gram_is_the_sum_of_word2vecs_updates_of_all_pairs(compil
                 expected["word_vectors"][word] += g * contexts[target]
                 expected["context_vectors"][target] += g * words[word]
     targets = negative_targets("skip_gram", mask)
-    optimizer = RowSGD(rate, terms=mask[..., 0].size, most=1_000_000)
+    optimizer = RowSGD(rate, terms=mask[..., 0].size)
     found = trained(network, given, targets, negative_sampling, optimizer, compiled=compiled)
     assert_same_tables(found, expected)
 
@@ -302,7 +302,7 @@ def test_a_step_of_cbow_is_the_sum_of_word2vecs_updates_with_the_gradient_shared
         for neighbour in neighbours:
             expected["word_vectors"][neighbour] += error / len(neighbours)
     targets = negative_targets("cbow", mask)
-    optimizer = RowSGD(rate, terms=mask[..., 0].size, most=1_000_000)
+    optimizer = RowSGD(rate, terms=mask[..., 0].size)
     found = trained(network, given, targets, negative_sampling, optimizer, compiled=compiled)
     assert_same_tables(found, expected)
 
@@ -321,7 +321,7 @@ def test_a_step_of_hierarchical_skip_gram_is_the_sum_of_word2vecs_updates_at_all
                     expected["word_vectors"][word] += g * nodes[node]
                     expected["node_vectors"][node] += g * words[word]
     targets = hierarchical_targets("skip_gram", mask, given["path"], left)
-    optimizer = RowSGD(rate, terms=mask[..., 0].size, most=1_000_000)
+    optimizer = RowSGD(rate, terms=mask[..., 0].size)
     found = trained(network, given, targets, hierarchical_softmax, optimizer)
     assert_same_tables(found, expected)
 
@@ -337,7 +337,8 @@ def test_a_step_over_a_text_that_is_filled_up_is_the_same_even_where_uses_are_bo
         targets, loss = negative_targets(name, more["mask"]), negative_sampling
         if hierarchical:
             targets, loss = hierarchical_targets(name, more["mask"], more["path"], more["left"]), hierarchical_softmax
-        found.append(trained(small(name, hierarchical), {key: more[key] for key in given}, targets, loss, RowSGD(0.1, most=2)))
+        fed = {key: more[key] for key in given}
+        found.append(trained(small(name, hierarchical), fed, targets, loss, RowSGD(0.1, longest=0.05)))
     assert_same_tables(found[1], found[0])
 
 
@@ -363,7 +364,7 @@ def learned(name, hierarchical=False):
     else:  # all words are noise
         given["negatives"] = np.tile(np.arange(WORDS, dtype="int32"), (1, TEXT.size // SEGMENT, 1))
         targets, loss = negative_targets(name, NEIGHBOURS, 1 / WORDS), negative_sampling
-    return trained(network, given, targets, loss, RowSGD(0.1, most=4), steps=200)
+    return trained(network, given, targets, loss, RowSGD(0.1, longest=0.25), steps=200)
 
 
 def test_skip_gram_learns_to_tell_the_neighbours_in_a_cycle_from_noise():
