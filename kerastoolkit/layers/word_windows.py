@@ -1,9 +1,10 @@
 """Words and their neighbours in running text, without a list of pairs: a segment at a time, against all words in its reach.
 
 A pair of words costs a product of two vectors. Written out pair by pair, most of the time goes into fetching the vectors again
-for every pair. Here the vectors of a segment of consecutive words and of the words around it are fetched once, and one matrix
-product gives all their scores, of which those within the window are kept: Ji et al. 2016, https://arxiv.org/abs/1604.04661,
-section 4, who do so for one window at a time.
+for every pair. Here the vectors of a segment of consecutive words and of the words around it are fetched once. One matrix
+product gives all their scores, of which those within the window are kept; Ji et al. 2016, https://arxiv.org/abs/1604.04661,
+section 4, do so for one window at a time. Sums over windows, and so all gradients, are sums of the segment's vectors moved by
+one place after the other.
 """
 
 from __future__ import annotations
@@ -31,17 +32,19 @@ class Segments(keras.layers.Layer):
     Output  segments  (batch, length / segment, segment + 2 * window) int
 
     Args:
-        segment: words in a segment, at least 2 * window.
-        window: how many words a window reaches to each side, 1 or more.
+        segment: words in a segment, at least 1 and at least 2 * window.
+        window: how many words a window reaches to each side; 0 for the segments alone.
     Raises:
-        ValueError: the window is no positive number, the segment is shorter than two windows, or the length is known and no
-            multiple of it.
+        ValueError: the window is a negative number, the segment is empty or shorter than two windows, or the length is known and
+            no multiple of it.
     """
 
     def __init__(self, segment: int, window: int, **kwargs):
         super().__init__(**kwargs)
-        if window < 1:
-            raise ValueError(f"window must be at least 1, got {window}")
+        if window < 0:
+            raise ValueError(f"window must be at least 0, got {window}")
+        if segment < 1:
+            raise ValueError(f"segment must be at least 1, got {segment}")
         if segment < 2 * window:
             raise ValueError(f"segment must be at least 2 * window = {2 * window}, got {segment}")
         self.segment, self.window = segment, window
@@ -86,11 +89,11 @@ class WindowScores(keras.layers.Layer):
         (segment, dimensions), wide = words.shape[2:], ops.shape(others)[2]
         reach = segment + 2 * self.window
         batch, places = ops.shape(words)[0], ops.shape(words)[1] * segment
-        flat = ops.reshape(words, (-1, segment, dimensions)), ops.reshape(others, (-1, wide, dimensions))
-        scores = ops.matmul(flat[0], ops.transpose(flat[1], (0, 2, 1)))  # (batch * segments, segment, wide)
-        neighbours = _diagonals(scores[:, :, :reach], reach)[:, :, : 2 * self.window + 1]
+        words, others = ops.reshape(words, (-1, segment, dimensions)), ops.reshape(others, (-1, wide, dimensions))
+        neighbours = _window_products(words, ops.reshape(others[:, :reach], (-1, reach, dimensions)))
+        shared = ops.matmul(words, ops.transpose(others[:, reach:], (0, 2, 1)))
         return (ops.reshape(neighbours, (batch, places, 2 * self.window + 1)),
-                ops.reshape(scores[:, :, reach:], (batch, places, wide - reach)))  # fmt: skip
+                ops.reshape(shared, (batch, places, wide - reach)))  # fmt: skip
 
     def compute_output_spec(self, words, others):
         batch, segments, segment = words.shape[:3]
@@ -131,9 +134,9 @@ class OwnScores(keras.layers.Layer):
 class WindowMean(keras.layers.Layer):
     """The mean of each word's neighbours.
 
-    Input   vectors  (batch, segments, segment + 2 * window, dimensions) float
-            reach    (batch, segments * segment, 2) int: how many words before and after each count: see ``window_mask``
-    Output  means    (batch, segments, segment, dimensions) float; zeros where no neighbour counts
+    Input   vectors  (batch, length + 2 * window, dimensions) float
+            reach    (batch, length, 2) int: how many words before and after each count: see ``window_mask``
+    Output  means    (batch, length, dimensions) float; zeros where no neighbour counts
 
     Args:
         window: how many words a window reaches to each side.
@@ -144,19 +147,63 @@ class WindowMean(keras.layers.Layer):
         self.window = window
 
     def call(self, vectors, reach):
-        segments, (wide, dimensions) = ops.shape(vectors)[1], vectors.shape[2:]
-        segment = wide - 2 * self.window
-        reach = ops.cast(ops.reshape(reach, (-1, segment, 2)), "int32")
-        flat = ops.reshape(vectors, (-1, wide, dimensions))
-        means = _weighted_sums(flat, *(_shares(reach, self.window, vectors.dtype, turned=turned) for turned in (False, True)))
-        return ops.reshape(means, (-1, segments, segment, dimensions))
+        counts = ops.cast(ops.maximum(ops.sum(reach, axis=-1, keepdims=True), 1), vectors.dtype)
+        return _window_sums(vectors, ops.cast(window_mask(reach, self.window), vectors.dtype) / counts)
 
     def compute_output_spec(self, vectors, reach):
-        batch, segments, wide, dimensions = vectors.shape
-        return keras.KerasTensor((batch, segments, wide - 2 * self.window, dimensions), vectors.dtype)
+        return keras.KerasTensor((*reach.shape[:2], vectors.shape[-1]), vectors.dtype)
 
     def get_config(self):
         return {**super().get_config(), "window": self.window}
+
+
+def _window_products(words, around):
+    """words (n, segment, d), around (n, segment + 2 * window, d) -> (n, segment, 2 * window + 1): each word with its window."""
+
+    def products(words, around):
+        scores = ops.matmul(words, ops.transpose(around, (0, 2, 1)))
+        return _diagonals(scores, around.shape[1])[:, :, : around.shape[1] - words.shape[1] + 1]
+
+    if keras.backend.backend() != "tensorflow":
+        return products(words, around)
+    import tensorflow as tf
+
+    # Of the whole matrix of scores few have a gradient; and XLA is slow at products with a matrix that it has to turn around.
+    @tf.custom_gradient
+    def differentiable(words, around):
+        return products(words, around), lambda gradient: (_moved_sums(around, gradient), _spread(words, gradient))
+
+    return differentiable(words, around)
+
+
+def _window_sums(around, weights):
+    """around (n, length + 2 * window, d), weights (n, length, 2 * window + 1) -> (n, length, d): of each word's window.
+
+    There is no gradient of the weights.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return _moved_sums(around, weights)
+    import tensorflow as tf
+
+    @tf.custom_gradient  # TensorFlow's own fills each of the moved vectors up with zeros
+    def differentiable(around):
+        return _moved_sums(around, weights), lambda gradient: _spread(gradient, weights)
+
+    return differentiable(around)
+
+
+def _moved_sums(around, weights):
+    """(n, length, d): the sum over the places p of a window of weights[:, i, p] * around[:, i + p]."""
+    last = weights.shape[2] - 1
+    return sum(weights[:, :, place, None] * around[:, place : place - last or None] for place in range(last + 1))
+
+
+def _spread(vectors, weights):
+    """(n, length + 2 * window, d), ``_moved_sums`` turned around: weights[:, i, p] * vectors[:, i] are added up at i + p."""
+    last = weights.shape[2] - 1
+    vectors, weights = (ops.pad(each, [[0, 0], [last, last], [0, 0]]) for each in (vectors, weights))
+    rows = [slice(last - place, -place or None) for place in range(last + 1)]
+    return sum(weights[:, rows[place], place, None] * vectors[:, rows[place]] for place in range(last + 1))
 
 
 def _diagonals(matrices, columns: int):
@@ -167,33 +214,6 @@ def _diagonals(matrices, columns: int):
     rows = matrices.shape[1]
     flat = ops.pad(ops.reshape(matrices, (-1, rows * columns)), [[0, 0], [0, rows]])
     return ops.reshape(flat, (-1, rows, columns + 1))
-
-
-def _shares(reach, window: int, dtype, *, turned: bool):
-    """How much of each word around a segment is in the mean of each word of it: reach (n, segment, 2) -> (n, segment, wide), or
-    turned around (n, wide, segment)."""
-    segment = reach.shape[1]
-    steps = ops.arange(segment + 2 * window, dtype="int32") - ops.arange(segment, dtype="int32")[:, None] - window
-    before, after = reach[:, :, 0], reach[:, :, 1]
-    across = (slice(None), None, slice(None)) if turned else (slice(None), slice(None), None)
-    steps = ops.transpose(steps) if turned else steps
-    before, after = before[across], after[across]
-    near = (steps >= -before) & (steps <= after) & (steps != 0)
-    return ops.cast(near, dtype) / ops.cast(ops.maximum(before + after, 1), dtype)
-
-
-def _weighted_sums(vectors, shares, turned):
-    """shares (n, segment, wide) @ vectors (n, wide, dimensions); turned (n, wide, segment) are the same, for the gradient."""
-    if keras.backend.backend() != "tensorflow":
-        return ops.matmul(shares, vectors)
-    import tensorflow as tf
-
-    # TensorFlow would turn the shares around itself, which XLA then takes more than twice as long to multiply with.
-    @tf.custom_gradient
-    def product(vectors):
-        return tf.matmul(shares, vectors), lambda gradient: tf.matmul(turned, gradient)
-
-    return product(vectors)
 
 
 def _less(size: int | None, by: int) -> int | None:

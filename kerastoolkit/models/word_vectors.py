@@ -80,7 +80,7 @@ def cbow(
         vocabulary: number of words, 2 or more.
         dimensions: of a vector.
         window: how many words a window reaches to each side, 1 or more.
-        segment: words that share their noise words, at least 2 * window.
+        segment: words that share their noise words, 1 or more; hierarchical softmax has no use for it.
         hierarchical: hierarchical softmax in the place of negative sampling.
     Raises:
         ValueError: a number is too small.
@@ -90,16 +90,16 @@ def cbow(
     _check(vocabulary, dimensions, window)
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     reach = keras.Input((None, 2), dtype="int32", name="reach")
-    segments = Segments(segment, window, name="segments")(tokens)  # (b, segments, segment + 2 * window)
-    vectors = _vectors(vocabulary, dimensions, "word_vectors")(ops.maximum(segments, 0))
-    means = WindowMean(window, name="means")(vectors, reach)  # (b, segments, segment, d)
+    vectors = _vectors(vocabulary, dimensions, "word_vectors")(ops.maximum(tokens, 0))
+    means = WindowMean(window, name="means")(vectors, reach)  # (b, length, d)
     if hierarchical:
         path, nodes = _path(vocabulary, dimensions)  # (b, length, depth, d)
-        flat = keras.layers.Reshape((-1, dimensions, 1), name="flat")(means)  # (b, length, d, 1)
-        branches = ops.squeeze(ops.matmul(nodes, flat), -1)
+        branches = ops.squeeze(ops.matmul(nodes, ops.expand_dims(means, -1)), -1)
         return keras.Model([tokens, reach, path], {"branches": branches}, name="cbow")
     negatives = keras.Input((None, None), dtype="int32", name="negatives")
-    others = ops.maximum(ops.concatenate([segments[:, :, window:-window], negatives], axis=2), 0)
+    own = Segments(segment, 0, name="segments")(tokens[:, window:-window])  # (b, segments, segment)
+    means = keras.layers.Reshape((-1, segment, dimensions), name="means_of_segments")(means)
+    others = ops.maximum(ops.concatenate([own, negatives], axis=2), 0)
     others = _vectors(vocabulary, dimensions, "context_vectors")(others)
     positive, negative = OwnScores(name="scores")(means, others)
     return keras.Model([tokens, reach, negatives], {"positive": positive, "negative": negative}, name="cbow")

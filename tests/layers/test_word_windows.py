@@ -10,12 +10,13 @@ from kerastoolkit.layers.word_windows import window_mask
 
 # (batch, segments, segment, window): several of each, one of each, and segments as short as they may be.
 SIZES = [(3, 4, 5, 2), (1, 1, 2, 1), (2, 3, 6, 3), (2, 1, 9, 1), (1, 5, 4, 2)]
+CUTS = [*SIZES, (2, 3, 4, 0), (1, 4, 1, 0)]  # without the words around them, too
 
 
 def text(batch, segments, segment, window, seed=0):
     """Tokens (batch, length + 2 * window) with -1 here and there, and at the ends as in ``data.running_words``."""
     tokens = np.random.default_rng(seed).integers(-1, 7, size=(batch, segments * segment + 2 * window)).astype("int32")
-    tokens[:, :window] = tokens[:, -window:] = -1
+    tokens[:, :window] = tokens[:, segments * segment + window :] = -1
     return tokens
 
 
@@ -65,7 +66,7 @@ def test_the_mask_is_float32_whatever_the_integers():
     np.testing.assert_array_equal(mask, mask_by_loops(np.full((2, 5, 2), 2), 2))
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", CUTS)
 def test_segments_are_the_words_with_those_before_and_after_them(size):
     _, segments, segment, window = size
     tokens = text(*size)
@@ -78,10 +79,10 @@ def test_segments_are_the_words_with_those_before_and_after_them(size):
 @pytest.mark.parametrize(
     ("segment", "window", "message"),
     [
-        (4, 0, "window must be at least 1, got 0"),
-        (4, -2, "window must be at least 1, got -2"),
+        (4, -2, "window must be at least 0, got -2"),
+        (0, 0, "segment must be at least 1, got 0"),
         (5, 3, r"segment must be at least 2 \* window = 6, got 5"),
-        (0, 1, r"segment must be at least 2 \* window = 2, got 0"),
+        (1, 1, r"segment must be at least 2 \* window = 2, got 1"),
     ],
 )
 def test_segments_of_a_wrong_size_are_refused(segment, window, message):
@@ -134,34 +135,32 @@ def test_own_scores_are_products_with_the_word_itself_and_the_shared(size, share
 
 
 def means_by_loops(around, mask, window):
-    batch, segments, reach, dimensions = around.shape
-    means = np.zeros((batch, segments, reach - 2 * window, dimensions))
-    for row, number, place in np.ndindex(means.shape[:3]):
-        counts = mask[row, number * means.shape[2] + place]
-        found = [around[row, number, place + step] for step in range(2 * window + 1) if counts[step]]
+    means = np.zeros((*mask.shape[:2], around.shape[2]))
+    for row, place in np.ndindex(*mask.shape[:2]):
+        found = [around[row, place + step] for step in range(2 * window + 1) if mask[row, place, step]]
         if found:
-            means[row, number, place] = np.mean(found, axis=0)
+            means[row, place] = np.mean(found, axis=0)
     return means
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_window_means_are_those_of_the_neighbours_that_count(size):
     batch, segments, segment, window = size
-    around = vectors(batch, segments, segment + 2 * window, 3)
+    around = vectors(batch, segments * segment + 2 * window, 3)
     reach = reaches(size)
     reach[:, 0] = 0  # a word without neighbours
     same(layers.WindowMean(window)(around, reach), means_by_loops(around, mask_by_loops(reach, window), window))
 
 
 def test_the_mean_of_no_neighbours_is_zeros():
-    means = layers.WindowMean(2)(vectors(2, 3, 9, 4), np.zeros((2, 15, 2), "int32"))
-    np.testing.assert_array_equal(means, np.zeros((2, 3, 5, 4)))
+    means = layers.WindowMean(2)(vectors(2, 9, 4), np.zeros((2, 5, 2), "int32"))
+    np.testing.assert_array_equal(means, np.zeros((2, 5, 4)))
 
 
 def test_the_mean_of_two_neighbours_is_worked_out_by_hand():
-    around = np.array([[[[1.0], [2.0], [4.0], [8.0]]]], "float32")  # one segment of two words, a window of one
+    around = np.array([[[1.0], [2.0], [4.0], [8.0]]], "float32")  # two words, a window of one
     reach = np.array([[[1, 1], [0, 1]]], "int32")
-    np.testing.assert_array_equal(layers.WindowMean(1)(around, reach), [[[[2.5], [8.0]]]])
+    np.testing.assert_array_equal(layers.WindowMean(1)(around, reach), [[[2.5], [8.0]]])
 
 
 def joined(known):
@@ -177,12 +176,13 @@ def joined(known):
         keras.Input(batch_shape=shape, dtype=each.dtype) for shape, each in zip(shapes, arguments, strict=True)
     )
     around = layers.Segments(segment, window)(tokens)
-    around = keras.layers.Embedding(9, dimensions)(keras.ops.maximum(around, 0))
-    means = layers.WindowMean(window)(around, near)
-    neighbours, first = layers.WindowScores(window)(means, keras.ops.concatenate([around, noise], axis=2))
-    own, second = layers.OwnScores()(means, keras.ops.concatenate([around[:, :, window:-window], noise], axis=2))
+    table = keras.layers.Embedding(9, dimensions)
+    means = layers.WindowMean(window)(table(keras.ops.maximum(tokens, 0)), near)
+    around, words = table(keras.ops.maximum(around, 0)), keras.layers.Reshape((-1, segment, dimensions))(means)
+    neighbours, first = layers.WindowScores(window)(words, keras.ops.concatenate([around, noise], axis=2))
+    own, second = layers.OwnScores()(words, keras.ops.concatenate([around[:, :, window:-window], noise], axis=2))
     network = keras.Model([tokens, near, noise], [around, means, neighbours, first, own, second])
-    expected = [(batch, segments, reach, dimensions), (batch, segments, segment, dimensions), (batch, places, 2 * window + 1),
+    expected = [(batch, segments, reach, dimensions), (batch, places, dimensions), (batch, places, 2 * window + 1),
                 (batch, places, shared), (batch, places), (batch, places, shared)]  # fmt: skip
     return network, arguments, expected
 
@@ -195,7 +195,7 @@ def test_sizes_that_are_known_are_told_to_the_last():
 
 def test_sizes_that_are_not_known_are_found_when_they_come():
     network, arguments, expected = joined(known=False)
-    behind_batch_and_length = [(9, 3), (5, 3), (5,), (None,), (), (None,)]
+    behind_batch_and_length = [(9, 3), (3,), (5,), (None,), (), (None,)]
     assert [output.shape for output in network.outputs] == [(None, None, *sizes) for sizes in behind_batch_and_length]
     assert [tuple(output.shape) for output in network(arguments)] == expected
 
@@ -240,15 +240,15 @@ def test_gradients_of_own_scores_are_the_sums_of_those_of_their_products():
 
 
 def test_gradients_of_a_mean_are_shared_by_its_words():
-    around, weight = vectors(2, 2, 6, 3), vectors(2, 2, 4, 3, seed=2)
+    around, weight = vectors(2, 10, 3), vectors(2, 8, 3, seed=2)
     reach = reaches((2, 2, 4, 1))
     mask, layer = mask_by_loops(reach, 1), layers.WindowMean(1)
     (ours,) = gradients_of(lambda given: [layer(given, reach)], [around], [weight])
     theirs = np.zeros_like(around)
-    for row, number, place, step in np.ndindex(2, 2, 4, 3):
-        counts = mask[row, number * 4 + place]
+    for row, place, step in np.ndindex(2, 8, 3):
+        counts = mask[row, place]
         if counts[step]:
-            theirs[row, number, place + step] += weight[row, number, place] / counts.sum()
+            theirs[row, place + step] += weight[row, place] / counts.sum()
     same(ours, theirs)
 
 
@@ -265,7 +265,7 @@ def gradients_of(function, arguments, weights):
 def test_layers_compute_in_the_precision_that_they_are_given(dtype):
     around, words, near = vectors(2, 2, 6, 3).astype(dtype), vectors(2, 2, 4, 3).astype(dtype), np.ones((2, 8, 2), "int32")
     outputs = [*layers.WindowScores(1, dtype=dtype)(words, around), *layers.OwnScores(dtype=dtype)(words, around),
-               layers.WindowMean(1, dtype=dtype)(around, near)]  # fmt: skip
+               layers.WindowMean(1, dtype=dtype)(vectors(2, 10, 3).astype(dtype), near)]  # fmt: skip
     assert {output.dtype for output in outputs} == {tf.as_dtype(dtype)}
 
 

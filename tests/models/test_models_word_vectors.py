@@ -445,7 +445,15 @@ def test_a_number_that_is_too_small_for_glove_is_refused(change, message):
         models.glove(**{"vocabulary": 9, "dimensions": 4} | change)
 
 
-@pytest.mark.parametrize(("builder", "hierarchical"), [(models.skip_gram, False), (models.cbow, False), (models.cbow, True)])
-def test_a_segment_that_is_shorter_than_two_windows_is_refused(builder, hierarchical):
+def test_a_segment_of_skip_gram_that_is_shorter_than_two_windows_is_refused():
     with pytest.raises(ValueError, match=r"segment must be at least 2 \* window = 10, got 9"):
-        builder(vocabulary=9, dimensions=4, window=5, segment=9, hierarchical=hierarchical)
+        models.skip_gram(vocabulary=9, dimensions=4, window=5, segment=9)
+
+
+def test_segments_of_cbow_may_be_shorter_than_windows_and_decide_who_shares_noise_alone():
+    given, _ = inputs("cbow")
+    long, short = small("cbow"), models.cbow(**SIZES | {"segment": 1})
+    short.set_weights(long.get_weights())
+    noise = np.repeat(given["negatives"], SEGMENT, axis=1)
+    for name, value in short({**given, "negatives": noise}).items():
+        same(value, long(given)[name])
