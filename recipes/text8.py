@@ -37,8 +37,8 @@ def text8_skipgram(
 
 def text8_cbow(
     *, dimensions: int = 100, window: int = 5, negatives: int = 5, hierarchical: bool = False, sample: float = 0.001,
-    min_count: int = 5, lower: bool = True, epochs: int = 5, batch_size: int = 2, block: int = 4096, segment: int = 32,
-    noise: int = 16, longest: float = 0.5, learning_rate: float = 0.075, vectors: str | None = None, data: str = "text8",
+    min_count: int = 5, lower: bool = True, epochs: int = 5, batch_size: int = 2, block: int = 4096, segment: int = 64,
+    noise: int = 16, longest: float = 1.0, learning_rate: float = 0.1, vectors: str | None = None, data: str = "text8",
     jit_compile: bool = True,
 ) -> Experiment:  # fmt: skip
     """Word vectors by CBOW: the mean of its neighbours predicts each word."""
