@@ -28,7 +28,7 @@ LAST_RATE = 0.0001  # where word2vec's own program and gensim end
 def text8_skipgram(
     *, dimensions: int = 100, window: int = 5, negatives: int = 5, hierarchical: bool = False, sample: float = 0.001,
     min_count: int = 5, lower: bool = True, epochs: int = 5, batch_size: int = 2, block: int = 4096, segment: int = 32,
-    noise: int = 16, longest: float = 0.5, learning_rate: float = 0.04, vectors: str | None = None, data: str = "text8",
+    noise: int = 32, longest: float = 0.5, learning_rate: float = 0.04, vectors: str | None = None, data: str = "text8",
     jit_compile: bool = True,
 ) -> Experiment:  # fmt: skip
     """Word vectors by skip-gram: each word predicts its neighbours."""
