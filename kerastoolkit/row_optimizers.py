@@ -29,18 +29,18 @@ class RowSGD(keras.optimizers.Optimizer):
         self.terms, self.longest = float(terms), None if longest is None else float(longest)
 
     def update_step(self, gradient, variable, learning_rate):
-        steps = ops.cast(learning_rate, variable.dtype) * self.terms
+        rate = ops.cast(learning_rate, variable.dtype) * self.terms
         if hasattr(gradient, "dense_shape"):  # all tensors of PyTorch have indices
             import tensorflow as tf
 
-            steps = gradient.values * steps
+            steps = gradient.values * rate
             if self.longest is not None:
                 # A product with ones is a sum that XLA makes three times as fast.
                 norms = tf.sqrt(tf.matmul(tf.square(steps), tf.ones((steps.shape[1], 1), steps.dtype)))[:, 0]
                 ways = tf.math.unsorted_segment_sum(norms, gradient.indices, variable.shape[0])
                 steps *= (self.longest / tf.maximum(tf.gather(ways, gradient.indices), self.longest))[:, None]
             return self.assign_sub(variable, tf.IndexedSlices(steps, gradient.indices, gradient.dense_shape))
-        self.assign_sub(variable, gradient * steps)
+        self.assign_sub(variable, gradient * rate)
 
     def get_config(self):
         return {**super().get_config(), "terms": self.terms, "longest": self.longest}
