@@ -29,7 +29,7 @@ def compare(script, options, arguments, quantity):
     """
     rounds = []
     for number in range(options.rounds):
-        rounds.append({name: _measure([sys.executable, script, "--run", name, *arguments], name) for name in options.only})
+        rounds.append({name: measure([sys.executable, script, "--run", name, *arguments], name) for name in options.only})
         print(f"round {number + 1}: " + ", ".join(f"{name} {speed:.0f}" for name, speed in rounds[-1].items()), flush=True)
     results = {name: {quantity: statistics.median(each[name] for each in rounds)} for name in options.only}
     first = options.only[0]
@@ -51,10 +51,11 @@ def peak_mb():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _measure(command, name):
+def measure(command, name):
+    """What a contestant's process prints in its last line: a number, or a JSON object of several."""
     # The toolkit turns oneDNN on; Keras and TensorFlow beside it get it too, so that the ratio does not count it.
     environment = {"TF_ENABLE_ONEDNN_OPTS": "1", **os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
     if result.returncode:
         sys.exit(f"{name} failed: {result.stderr.strip().splitlines()[-1]}")
-    return float(result.stdout.strip().splitlines()[-1])
+    return json.loads(result.stdout.strip().splitlines()[-1])

@@ -14,13 +14,12 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 
 import numpy as np
-from _rounds import peak_mb
+from _rounds import measure, peak_mb
 
 BLOCK = 1_000_000  # words
 
@@ -119,10 +118,7 @@ def compare(options, text):
 def _in_own_process(name, text, options):
     command = [sys.executable, __file__, "--text", text, "--window", str(options.window), "--memory", str(options.memory),
                "--run", name]  # fmt: skip
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode:
-        sys.exit(f"{name} failed: {result.stderr.strip().splitlines()[-1]}")
-    return json.loads(result.stdout.strip().splitlines()[-1])
+    return measure(command, name)
 
 
 if __name__ == "__main__":

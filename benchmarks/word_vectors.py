@@ -21,12 +21,11 @@ import gzip
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 
-from _rounds import peak_mb
+from _rounds import measure, peak_mb
 
 SETTINGS = {"vector_size": 100, "window": 5, "negative": 5, "min_count": 5, "sample": 1e-3, "workers": 2}
 SENTENCE = 10_000  # words; gensim's own cut of a text without lines
@@ -96,8 +95,7 @@ def measured(name, options):
     how = (options.text, options.method, options.epochs, options.seed)
     made = toolkit(*how, options.set) if name == "toolkit" else with_gensim(*how, name == "gensim_streamed")
     words, vectors, speed, reading = made
-    told = {"words_per_second": speed, "reading_seconds": reading,
-            "peak_mb": peak_mb()}  # fmt: skip
+    told = {"words_per_second": speed, "reading_seconds": reading, "peak_mb": peak_mb()}
     if not options.scored:
         return told
     from kerastoolkit.tasks._word_questions import read_analogies, read_pairs, score_analogies, score_pairs
@@ -167,10 +165,7 @@ def compare(options, text):
 def _in_own_process(name, seed, text, options):
     command = [sys.executable, __file__, *sys.argv[1:], "--text", text, "--run", name, "--seed", str(seed)]
     command += ["--scored"] * bool(options.text)
-    result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
-    if result.returncode:
-        sys.exit(f"{name} failed: {result.stderr.strip().splitlines()[-1]}")
-    return json.loads(result.stdout.strip().splitlines()[-1])
+    return measure(command, name)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import keras
 
 from kerastoolkit.data.running_words import corpus, kept_length, running_words, word_windows
 from kerastoolkit.data.word_pairs import word_pairs
-from kerastoolkit.experiment import Experiment
+from kerastoolkit.experiment import Experiment, InputError
 from kerastoolkit.models import cbow, glove, skip_gram
 from kerastoolkit.pipeline import steps_per_epoch
 from kerastoolkit.row_optimizers import RowAdagrad, RowSGD
@@ -47,6 +47,7 @@ def text8_cbow(
 
 def _word2vec(method, *, dimensions, window, negatives, hierarchical, sample, min_count, lower, epochs, batch_size, block,
               segment, noise, longest, learning_rate, vectors, data, jit_compile):  # fmt: skip
+    _check(block=block, learning_rate=learning_rate)
     text = corpus(data, min_count=min_count, lower=lower)
     block = min(block, max(64, len(text.tokens) // 256))  # a short text has some hundred steps in an epoch, too
     words = running_words(data, min_count, lower, block)
@@ -76,6 +77,7 @@ def text8_glove(
     The paper's x_max is 100, for billions of words, and that of its program's example for text8 is 10; for ten million words 3
     was better than both (RESULTS.md).
     """
+    _check(block=block, learning_rate=learning_rate)
     text = corpus(data, min_count=min_count, lower=lower)
     pairs = word_pairs(data, min_count, lower, window, block)
     batch_size = min(batch_size, pairs.train.size)
@@ -86,6 +88,12 @@ def text8_glove(
         data=pairs, preprocess=vocabulary_tokens(text.words, lower=lower),
         network=glove(vocabulary=len(text.words), dimensions=dimensions), task=global_vectors(x_max, alpha),
         optimizer=optimizer, epochs=epochs, batch_size=batch_size, jit_compile=jit_compile)  # fmt: skip
+
+
+def _check(**settings):
+    for name, value in settings.items():
+        if not value > 0:
+            raise InputError(f"{name} must be more than 0, got {value}")
 
 
 if __name__ == "__main__":

@@ -46,6 +46,14 @@ def run(request, texts, tmp_path_factory):
     return train.train(recipe, settings, out=str(tmp_path_factory.mktemp("runs") / "run"))
 
 
+@pytest.mark.parametrize("setting", ["learning_rate", "block"])
+@pytest.mark.parametrize("name", RECIPES)
+def test_settings_that_must_be_more_than_zero_are_named(name, setting, texts):
+    recipe = catalog.find_recipe(name)
+    with pytest.raises(InputError, match=f"{setting} must be more than 0, got 0"):
+        train.build(recipe, catalog.arguments(recipe, {"data": str(texts), setting: 0}), 0)
+
+
 def words_of(topic):
     return {word.lower() for word in topic}
 

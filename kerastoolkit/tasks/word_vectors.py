@@ -103,8 +103,14 @@ def global_vectors(x_max: float = 100.0, alpha: float = 0.75) -> Task:
     of the sums of both vectors of a word (Pennington et al. 2014, section 4.2). The loss is told for an entry of the matrix.
 
     Args:
-        x_max, alpha: of the paper's equation 9.
+        x_max, alpha: of the paper's equation 9, more than 0 and at least 0.
+    Raises:
+        InputError: one of them is too small.
     """
+    if not x_max > 0:
+        raise InputError(f"x_max must be more than 0, got {x_max}")
+    if not alpha >= 0:
+        raise InputError(f"alpha must be at least 0, got {alpha}")
 
     def encode(truths, inputs, side_outputs, seeds):
         tokens = side_outputs["tokens"]  # which the network takes by other names

@@ -327,7 +327,7 @@ def test_a_step_of_hierarchical_skip_gram_is_the_sum_of_word2vecs_updates_at_all
 
 
 @pytest.mark.parametrize(("name", "hierarchical"), WORD2VEC)
-def test_a_step_over_a_text_that_is_filled_up_is_the_same_even_where_uses_are_bounded(name, hierarchical):
+def test_a_step_over_a_text_that_is_filled_up_is_the_same_even_where_ways_are_bounded(name, hierarchical):
     # Where there is no word or node, rows 0 are read, which are no uses of them.
     given, mask = inputs(name, hierarchical)
     left = np.random.default_rng(4).integers(0, 2, size=(*mask.shape[:2], DEPTH))

@@ -82,6 +82,10 @@ def test_wrong_arguments_are_refused():
         word2vec("glove")
     with pytest.raises(InputError, match="negatives must be at least 1, got 0"):
         word2vec(negatives=0)
+    with pytest.raises(InputError, match="x_max must be more than 0, got 0"):
+        global_vectors(x_max=0)
+    with pytest.raises(InputError, match="alpha must be at least 0, got -0.5"):
+        global_vectors(alpha=-0.5)
 
 
 def answers(**changes):
