@@ -18,6 +18,7 @@ FURTHER_FONTS = (
     "Apple SD Gothic Neo", "Microsoft YaHei", "PingFang SC", "Hiragino Sans", "Arial Unicode MS", "Noto Sans Arabic",
     "Noto Sans Devanagari", "Noto Sans Thai",
 )  # fmt: skip
+MOST_PIECES = 60  # of a sequence that a map of attention shows
 INK, MUTED, ACCENT, WRONG = "#1f2933", "#9aa5b1", "#2f6fb5", "#c0392b"
 
 
@@ -245,3 +246,37 @@ def word_map(points: np.ndarray, words: Sequence[str], title: str, *, strengths:
     axes.margins(0.08)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def attention_map(weights: np.ndarray, columns: Sequence[str], rows: Sequence[str], title: str = "") -> Figure:
+    """How much each row (a piece of an answer) looks at each column (a piece of its source), as shades beside a colour bar.
+
+    Args:
+        weights: (rows, columns) 0 .. 1.
+        columns, rows: what is written along the top and down the left. Only the first 60 are shown; then the title says so.
+
+    Raises:
+        ValueError: there are not as many rows or columns of weights as names.
+    """
+    if weights.shape != (len(rows), len(columns)):
+        raise ValueError(f"weights must be (rows, columns) = {(len(rows), len(columns))}, got {weights.shape}")
+    left_out = [f"{MOST_PIECES} of {len(names)} {kind}"
+                for names, kind in ((rows, "rows"), (columns, "columns")) if len(names) > MOST_PIECES]  # fmt: skip
+    weights, columns, rows = weights[:MOST_PIECES, :MOST_PIECES], columns[:MOST_PIECES], rows[:MOST_PIECES]
+    figure = Figure(figsize=(2.5 + 0.2 * len(columns), 1.5 + 0.2 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    style = {"fontsize": 8, "color": INK, "family": fonts()}
+    axes.xaxis.tick_top()
+    axes.set_xticks(range(len(columns)), [_piece(name) for name in columns], rotation=90, **style)
+    axes.set_yticks(range(len(rows)), [_piece(name) for name in rows], **style)
+    axes.tick_params(length=0)
+    figure.colorbar(image, ax=axes)
+    title = " ".join(filter(None, [title, left_out and f"(the first {' and '.join(left_out)})"]))
+    axes.set_title(title.replace("$", r"\$"), fontsize=10, family=fonts())
+    return figure
+
+
+def _piece(text: str) -> str:
+    """A piece of text as a label: a dollar sign would begin a formula, and a line break a line."""
+    return text.replace("$", r"\$").replace("\n", "↵")

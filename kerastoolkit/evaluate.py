@@ -17,8 +17,6 @@ from kerastoolkit.pipeline import call, naming_unreadable, raw_batches
 from kerastoolkit.runs import find_finished_run, use_data_dir
 from kerastoolkit.serving.model import decoded_model, load_serving_model, with_settings
 
-BATCH_SIZE = 250
-
 
 def evaluate(
     run: str, *, split: str = "test", data: str | None = None, data_dir: str | None = None,
@@ -51,7 +49,7 @@ def evaluate(
     _check_same_kind(examples, record)
     _check_same_size(examples, serving)
     began = time.monotonic()
-    report = task.score(answered(serving, examples, split, task.settings), examples, serving, **scoring)
+    report = task.score(answered(serving, examples, split, task.settings, task.answered_at_once), examples, serving, **scoring)
     result = {
         "run": str(folder), "recipe": record["recipe"], "data": examples.name, "split": split, "examples": source.size,
         "figures": report.figures, "baselines": report.baselines, **({"settings": scoring} if scoring else {}),
@@ -67,9 +65,9 @@ def evaluate(
 
 
 def answered(
-    serving: Any, data: Data, split: str, settings: dict[str, float]
+    serving: Any, data: Data, split: str, settings: dict[str, float], at_once: int
 ) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
-    """(raw batch, answers) over a split, as NumPy arrays; ``settings`` are the task's."""
+    """(raw batch, answers) over a split, as NumPy arrays; ``settings`` and ``at_once`` are the task's."""
     model = serving if data.encoded else decoded_model(serving)
     answer = tf.function(lambda inputs: call(model, inputs), reduce_retracing=True)
     source = data.split(split)
@@ -78,7 +76,7 @@ def answered(
         return answer(with_settings({name: raw[name] for name in data.inputs}, settings))
 
     with naming_unreadable(source, range(source.size), answer_raw):
-        for raw in raw_batches(source, BATCH_SIZE):
+        for raw in raw_batches(source, at_once):
             yield _arrays(raw), _arrays(answer_raw(raw))
 
 

@@ -35,11 +35,14 @@ class Source:
         fetch: int64 indices (batch,) -> raw batch, a dict of tensors whose first dimension is the batch. Called inside
             ``tf.data``'s map (a graph), so it must be made of TensorFlow operations.
         name: an index -> what to call that example in an error (its file); None where examples have no names.
+        lengths: (size, n) integers, how long each example's texts are, in tokens, for batches of examples alike; None where that
+            does not matter.
     """
 
     size: int
     fetch: Callable[[Any], dict[str, Any]]
     name: Callable[[int], str] | None = None
+    lengths: Any = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,8 @@ class Task:
         encode: (truths, network inputs, side outputs, seeds (batch, 2)) -> (extra network inputs or {}, targets).
         loss: (targets, network outputs) -> one loss per example (batch,).
         metrics: plain name -> function (targets, network outputs) -> one value per example (batch,), averaged in training.
+        weigh: targets -> how much an example counts in those averages and in the loss (batch,), for instance its tokens; None
+            where all count alike.
         decode: preprocess model -> model from encoded bytes to what ``preprocess`` takes; None where raw is never encoded.
         answer: network -> model from network inputs (and side outputs) to answers, a dict of named tensors.
         score: (iterable of (raw batch, answers), Data, serving model) -> Report; batches are dicts of NumPy arrays; the
@@ -119,6 +124,7 @@ class Task:
         endpoints: decoded part of the serving model -> {name: model}, which ``export`` writes beside ``serve``.
         asks: the one of ``endpoints`` that ``predict`` asks, whose answers ``tell`` and ``draw`` get.
         formats: what ``export`` writes besides SavedModels: name of a format -> (serving model, path), which writes a file.
+        answered_at_once: examples that ``evaluate`` and ``predict`` answer at once, at most; what the answers' memory allows.
         files: answers of one example -> {end of a file's name: contents}, which ``predict`` writes beside what it draws.
         description: how to make this record again; filled in by ``described``.
     """
@@ -133,12 +139,14 @@ class Task:
     tell: Callable[[list[str], dict[str, Any]], list[dict[str, Any]]]
     draw: Callable[[dict[str, Any], dict[str, Any], str], Any]
     probe: Callable[[Any], dict[str, Any]]
+    weigh: Callable[[Any], Any] | None = None
     decode: Callable[[Any], Any] | None = None
     settings: dict[str, float] = field(default_factory=dict)
     scoring: dict[str, float | str] = field(default_factory=dict)
     endpoints: Callable[[Any], dict[str, Any]] | None = None
     asks: str = "serve"
     formats: dict[str, Callable[[Any, Path], None]] = field(default_factory=dict)
+    answered_at_once: int = 250
     files: Callable[[dict[str, Any]], dict[str, bytes]] | None = None
     description: dict[str, Any] = field(default_factory=dict)
 
@@ -155,6 +163,8 @@ class Experiment:
         optimizer: a Keras optimizer.
         epochs: passes over the training split.
         batch_size: examples in a step.
+        batch_tokens: where given, a step has as many examples, of much the same lengths, as keep their longest text times their
+            number within it, but never more than ``batch_size``; the training source needs ``lengths``.
         augment: (raw batch, seeds (batch, 2) int32, fetch) -> raw batch, on training examples only; stateless.
         callbacks: Keras callbacks; those with state must have ``get_state`` and ``set_state``, or be Keras' own
             EarlyStopping or ReduceLROnPlateau.
@@ -169,13 +179,14 @@ class Experiment:
     optimizer: Any
     epochs: int
     batch_size: int
+    batch_tokens: int | None = None
     augment: Callable[..., dict[str, Any]] | None = None
     callbacks: tuple[Any, ...] = ()
     jit_compile: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
+        for name in ("epochs", "batch_size", "batch_tokens"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 

@@ -18,9 +18,13 @@ def softmax_cross_entropy(labels, logits, *, smoothing: float = 0.0):
     Args:
         smoothing: share of the target's probability that is spread evenly over all classes, in [0, 1).
     """
-    log_probabilities = ops.log_softmax(logits, axis=-1)
-    picked = ops.take_along_axis(log_probabilities, ops.expand_dims(ops.cast(labels, "int32"), -1), axis=-1)[..., 0]
-    return -(1.0 - smoothing) * picked - smoothing * ops.mean(log_probabilities, axis=-1)
+    labels = ops.cast(labels, "int32")
+    # The backends' own, whose gradients are one operation: picking a label out of many costs more than the softmax.
+    if not smoothing:
+        return ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+    classes = logits.shape[-1]
+    spread = ops.one_hot(labels, classes, dtype=logits.dtype) * (1.0 - smoothing) + smoothing / classes
+    return ops.categorical_crossentropy(spread, logits, from_logits=True)
 
 
 def quantile_loss(targets, outputs, levels):

@@ -61,6 +61,74 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
         return {"peak": self.peak, "total_steps": self.total_steps, "rise": self.rise}
 
 
+@keras.saving.register_keras_serializable(package="kerastoolkit")
+class InverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
+    """A rate that rises linearly and then falls with the square root of the step: Vaswani et al. 2017, equation 3,
+    https://arxiv.org/abs/1706.03762.
+
+    Args:
+        peak: the rate at its highest, after the warm-up; the paper's is (width * warm_up_steps) ** -0.5.
+        warm_up_steps: optimizer steps of the rise; the paper's are 4,000.
+    """
+
+    def __init__(self, peak: float, warm_up_steps: int = 4000):
+        self.peak, self.warm_up_steps = float(peak), int(warm_up_steps)
+        if self.warm_up_steps < 1:
+            raise ValueError(f"warm_up_steps must be at least 1, got {warm_up_steps}")
+
+    def __call__(self, step):
+        done = (ops.cast(step, "float32") + 1.0) / self.warm_up_steps
+        return self.peak * ops.minimum(done, ops.rsqrt(done))
+
+    def get_config(self):
+        return {"peak": self.peak, "warm_up_steps": self.warm_up_steps}
+
+
+@keras.saving.register_keras_serializable(package="kerastoolkit")
+class CheckpointAveragingAdam(keras.optimizers.Adam):
+    """Adam as the Transformer's authors use it, and the mean of the last checkpoints in the place of the weights: Vaswani et al.
+    2017, sections 5.3 and 6.1, https://arxiv.org/abs/1706.03762.
+
+    The network is scored and saved with the mean of the weights after steps ``first``, ``first + every`` and so on; before
+    ``first`` with the weights themselves.
+
+    Args:
+        learning_rate: a number or a schedule.
+        first: the first optimizer step (from 1) whose weights are in the mean.
+        every: steps from one to the next, at least 1.
+        kwargs: those of Adam; beta_2 is 0.98 and epsilon 1e-9 if not given, as in the paper.
+    """
+
+    def __init__(self, learning_rate, first: int, every: int, **kwargs):
+        kwargs = {"beta_2": 0.98, "epsilon": 1e-9, "name": "checkpoint_averaging_adam", **kwargs, "use_ema": True}
+        super().__init__(learning_rate, **kwargs)
+        self.first, self.every = int(first), int(every)
+        if self.every < 1:
+            raise ValueError(f"every must be at least 1, got {every}")
+
+    def _update_model_variables_moving_average(self, trainable_variables):
+        # Keras calls this after each step, where ``use_ema`` is on; what it would keep is a moving average.
+        done = self.iterations + 1  # this step is not counted yet
+        since = done - self.first
+        counted = ops.logical_and(since >= 0, ops.equal(since % self.every, 0))
+        share = 1.0 / ops.cast(since // self.every + 1, "float32")
+
+        def average():
+            for variable, mean in zip(trainable_variables, self._model_variables_moving_average, strict=True):
+                mean.assign(mean + (variable - mean) * ops.cast(share, mean.dtype))
+            return ops.convert_to_tensor(0)
+
+        ops.cond(counted, average, lambda: ops.convert_to_tensor(0))
+
+    def finalize_variable_values(self, var_list):
+        if ops.convert_to_numpy(self.iterations) >= self.first:
+            super().finalize_variable_values(var_list)
+
+    def get_config(self):
+        config = super().get_config()
+        return {**{key: value for key, value in config.items() if key != "use_ema"}, "first": self.first, "every": self.every}
+
+
 def sgd(network: keras.Model, learning_rate, *, momentum: float = 0.9, weight_decay: float = 0.0, nesterov: bool = False,
         average: float | None = None) -> keras.optimizers.SGD:  # fmt: skip
     """Stochastic gradient descent with momentum, whose weight decay spares biases and batch norm.

@@ -6,8 +6,10 @@ A training that stopped after step n continues with step n + 1 by arithmetic, be
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,24 +32,87 @@ def steps_per_epoch(size: int, batch_size: int) -> int:
     return max(1, size // batch_size)
 
 
-def indices_of_step(*, size: int, batch_size: int, seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which examples step ``step`` (from 0) trains on, and a seed pair for each.
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """Which examples each step of a training takes: a pure function of (seed, step).
 
-    Returns:
-        indices (batch,) int64 and seeds (batch, 2) int32; the batch is smaller than ``batch_size`` only where ``size`` is.
+    Attributes:
+        size: examples.
+        batch_size: examples in a step, or where ``batch_tokens`` is given the most of them.
+        lengths: (size, n) integers, those of the examples' texts; needed for ``batch_tokens``.
+        batch_tokens: the most that the examples of a step times their longest text may be; an example that is longer is alone.
+
+    With ``batch_tokens`` the examples are sorted by length, those of the same lengths in an order that changes with each epoch,
+    and cut into steps; the steps come in random order. So little is padded, and every epoch has the same number of steps.
     """
-    return next(index_batches(size=size, batch_size=batch_size, seed=seed, start=step, end=step + 1))
+
+    size: int
+    batch_size: int
+    lengths: Any = None
+    batch_tokens: int | None = None
+
+    @functools.cached_property
+    def steps(self) -> int:
+        """Steps in an epoch."""
+        return steps_per_epoch(self.size, self.batch_size) if self.batch_tokens is None else len(self._cuts) - 1
+
+    @functools.cached_property
+    def largest(self) -> int:
+        """Examples in the largest step."""
+        return min(self.size, self.batch_size) if self.batch_tokens is None else int(np.diff(self._cuts).max())
+
+    def of_steps(self, *, seed: int, start: int, end: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """indices (batch,) int64 and seeds (batch, 2) int32 of each of the steps start .. end - 1, counted from 0."""
+        for epoch in range(start // self.steps, -(-end // self.steps)):
+            first, last = max(start - epoch * self.steps, 0), min(end - epoch * self.steps, self.steps)
+            for indices in self._of_epoch(seed, epoch, first, last):
+                yield indices, example_seeds(seed, epoch, indices)
+
+    def in_order(self) -> Iterator[np.ndarray]:
+        """indices (batch,) int64 of steps by tokens that hold every example once, in the same order each time."""
+        order = _by_length(self.lengths).astype(np.int64)
+        yield from np.split(order, self._cuts[1:-1])
+
+    def _of_epoch(self, seed: int, epoch: int, first: int, last: int) -> Iterator[np.ndarray]:
+        generator = np.random.default_rng((seed, epoch))
+        order = generator.permutation(self.size)
+        if self.batch_tokens is None:
+            cuts, steps = np.arange(self.steps + 1) * self.largest, range(first, last)
+        else:
+            order = order[_by_length(self.lengths[order])]
+            cuts, steps = self._cuts, generator.permutation(self.steps)[first:last]
+        for step in steps:
+            yield order[cuts[step] : cuts[step + 1]].astype(np.int64)
+
+    @functools.cached_property
+    def _cuts(self) -> np.ndarray:
+        """Where each step begins among the sorted examples, and the end of the last: the same in every epoch, because examples
+        that change places have the same lengths."""
+        if self.lengths is None:
+            raise InputError("batch_tokens needs data whose lengths are known")
+        longest = np.max(self.lengths[_by_length(self.lengths)], axis=1).tolist()
+        cuts, most = [0], 0
+        for place, length in enumerate(longest):
+            most = max(most, length)
+            count = place - cuts[-1] + 1
+            if count > 1 and (most * count > self.batch_tokens or count > self.batch_size):
+                cuts.append(place)
+                most = length
+        return np.array([*cuts, self.size])
 
 
-def index_batches(*, size: int, batch_size: int, seed: int, start: int, end: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """What ``indices_of_step`` says of each of the steps start .. end - 1."""
-    steps, batch_size = steps_per_epoch(size, batch_size), min(size, batch_size)
-    for epoch in range(start // steps, -(-end // steps)):
-        order = np.random.default_rng((seed, epoch)).permutation(size)
-        for step in range(max(start, epoch * steps), min(end, (epoch + 1) * steps)):
-            first = (step - epoch * steps) * batch_size
-            indices = order[first : first + batch_size].astype(np.int64)
-            yield indices, example_seeds(seed, epoch, indices)
+def _by_length(lengths: np.ndarray) -> np.ndarray:
+    """An order by the last length, and where that is the same by the one before: rising and falling by turns, so that neighbours
+    differ little."""
+    last, *others = lengths.T[::-1]
+    keys = [np.where(last % 2, -other, other) for other in others]
+    return np.lexsort((*keys[::-1], last))
+
+
+def batches_of(experiment: Experiment, split: str = "train") -> Batches:
+    """Which examples of a split each step takes."""
+    source = experiment.data.split(split)
+    return Batches(source.size, experiment.batch_size, source.lengths, experiment.batch_tokens)
 
 
 def example_seeds(seed: int, epoch: int, indices: np.ndarray) -> np.ndarray:
@@ -67,12 +132,14 @@ def _mix(x):
 
 def training_batches(experiment: Experiment, *, seed: int, start: int, end: int) -> tf.data.Dataset:
     """(network inputs, targets) of the steps start .. end - 1."""
-    source, batch_size = experiment.data.train, min(experiment.batch_size, experiment.data.train.size)
-    fetch = decoded_fetch(experiment, source)
+    source, batches = experiment.data.train, batches_of(experiment)
+    fetch, largest = decoded_fetch(experiment, source), batches.largest
 
     # A fetch that refuses its file keeps its one line: autograph would wrap the error in pages.
     @tf.autograph.experimental.do_not_convert
-    def batch(indices, seeds):
+    def batch(count, indices, seeds):
+        if experiment.batch_tokens is not None:  # else all are full, and their size is known beforehand
+            indices, seeds = indices[:count], seeds[:count]
         raw = fetch(indices)
         if experiment.augment is not None:
             raw = experiment.augment(raw, seeds, fetch)
@@ -80,14 +147,15 @@ def training_batches(experiment: Experiment, *, seed: int, start: int, end: int)
 
     # Those of many steps at once: TensorFlow takes longer to call Python than Python to count them.
     def block(first):
-        last = min(first + STEPS_IN_A_BLOCK, end)
-        pairs = index_batches(size=source.size, batch_size=batch_size, seed=seed, start=int(first), end=int(last))
-        return tuple(np.stack(each) for each in zip(*pairs, strict=True))
+        pairs = batches.of_steps(seed=seed, start=int(first), end=min(int(first) + STEPS_IN_A_BLOCK, end))
+        rows = [(len(indices), _filled(indices, largest), _filled(seeds, largest)) for indices, seeds in pairs]
+        return tuple(np.stack(each) for each in zip(*rows, strict=True))
 
     @tf.autograph.experimental.do_not_convert
     def numbers(first):
-        indices, seeds = tf.numpy_function(block, [first], (tf.int64, tf.int32))
-        return tf.ensure_shape(indices, (None, batch_size)), tf.ensure_shape(seeds, (None, batch_size, 2))
+        counts, indices, seeds = tf.numpy_function(block, [first], (tf.int64, tf.int64, tf.int32))
+        return (tf.ensure_shape(counts, (None,)), tf.ensure_shape(indices, (None, largest)),
+                tf.ensure_shape(seeds, (None, largest, 2)))  # fmt: skip
 
     # A stage of its own: a Python function inside the parallel map would make it sequential. Not from_generator, which TensorFlow
     # 2.21 lets change how the whole process gives memory back: see ``kerastoolkit.memory``.
@@ -96,7 +164,7 @@ def training_batches(experiment: Experiment, *, seed: int, start: int, end: int)
 
 
 def validation_batches(experiment: Experiment, *, seed: int) -> tf.data.Dataset:
-    """(network inputs, targets) of the validation split, in order, every example once."""
+    """(network inputs, targets) of the validation split, every example once, always in the same order."""
     source = experiment.data.validation
     fetch = decoded_fetch(experiment, source)
 
@@ -104,7 +172,10 @@ def validation_batches(experiment: Experiment, *, seed: int) -> tf.data.Dataset:
     def batch(indices):
         return _encoded(experiment, fetch(indices), _fixed_seeds(indices, seed))
 
-    return _ahead(_in_order(source, experiment.batch_size).map(batch))
+    if experiment.batch_tokens is None:
+        return _ahead(_in_order(source, experiment.batch_size).map(batch))
+    indices = tf.ragged.constant(list(batches_of(experiment, "validation").in_order()), dtype=tf.int64)
+    return _ahead(tf.data.Dataset.from_tensor_slices(indices).map(batch))
 
 
 def raw_batches(source: Source, batch_size: int) -> tf.data.Dataset:
@@ -179,6 +250,10 @@ def _encoded(experiment: Experiment, raw: dict[str, Any], seeds: Any) -> tuple[A
     side_outputs = {name: value for name, value in outputs.items() if name not in names}
     extra, targets = experiment.task.encode(experiment.data.truths(raw), inputs, side_outputs, seeds)
     return {**inputs, **extra}, targets
+
+
+def _filled(rows: np.ndarray, size: int) -> np.ndarray:
+    return rows if len(rows) == size else np.concatenate([rows, np.zeros((size - len(rows), *rows.shape[1:]), rows.dtype)])
 
 
 def _in_order(source: Source, batch_size: int) -> tf.data.Dataset:

@@ -18,7 +18,7 @@ from kerastoolkit.pipeline import call
 from kerastoolkit.runs import find_finished_run
 from kerastoolkit.serving.model import load_serving_model, with_settings
 
-BATCH_SIZE = 32
+MOST_AT_ONCE = 32
 
 
 def predict(
@@ -40,10 +40,11 @@ def predict(
     chosen = chosen_settings(task.settings, settings or {}, of=task.name)
     names, raw = task.read(inputs)
     rows = []
-    for start in range(0, len(names), BATCH_SIZE):
-        part = {name: values[start : start + BATCH_SIZE] for name, values in raw.items()}
+    at_once = min(MOST_AT_ONCE, task.answered_at_once)
+    for start in range(0, len(names), at_once):
+        part = {name: values[start : start + at_once] for name, values in raw.items()}
         answers = {name: np.asarray(values) for name, values in answer(with_settings(_tensors(part), chosen)).items()}
-        some = names[start : start + BATCH_SIZE]
+        some = names[start : start + at_once]
         rows += task.tell(some, answers)
         if out is not None:
             for i, name in enumerate(some):

@@ -14,7 +14,7 @@ def say(text: str) -> None:
 class Progress:
     """Shows the loss, the speed and the time left of a training of ``total`` steps, of which ``done`` are already done."""
 
-    def __init__(self, *, total: int, done: int, steps_per_epoch: int, batch_size: int, seconds_between_lines: float = 30.0):
+    def __init__(self, *, total: int, done: int, steps_per_epoch: int, batch_size: float, seconds_between_lines: float = 30.0):
         self.total, self.first, self.steps_per_epoch, self.batch_size = total, done, steps_per_epoch, batch_size
         self.epochs = -(-total // steps_per_epoch)
         self.began = self.last_line = time.monotonic()

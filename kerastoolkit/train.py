@@ -23,7 +23,7 @@ from kerastoolkit.callbacks import check_resumable
 from kerastoolkit.checkpoints import save_checkpoint, write_file
 from kerastoolkit.experiment import Experiment, InputError, RunError
 from kerastoolkit.memory import keep_freed_memory
-from kerastoolkit.pipeline import decoder, index_batches, naming_unreadable, steps_per_epoch, training_batches
+from kerastoolkit.pipeline import batches_of, decoder, naming_unreadable, training_batches
 from kerastoolkit.progress import Progress, say
 from kerastoolkit.runs import choose_folder, find_run, locked, new_settings, read_run, write_history, write_run
 from kerastoolkit.serving.model import serving_model
@@ -98,14 +98,14 @@ def dry_run(recipe: Any, overrides: dict[str, Any], *, seed: int = 0) -> dict[st
     arguments = catalog.arguments(recipe, overrides)
     experiment = build(recipe, arguments, seed)
     inputs, targets = next(iter(training_batches(experiment, seed=seed, start=0, end=1)))
-    _, values = State(experiment).values(inputs, targets, training=False)
-    steps = steps_per_epoch(experiment.data.train.size, experiment.batch_size)
+    loss, _, _ = State(experiment).values(inputs, targets, training=False)
+    steps = batches_of(experiment).steps
     sizes = {split: experiment.data.split(split).size for split in ("train", "validation", "test")}
     return {
         "recipe": recipe.name, "arguments": arguments, "data": experiment.data.name, "examples": sizes,
         "parameters": experiment.network.count_params(), "epochs": experiment.epochs, "steps_per_epoch": steps,
         "batch": {name: [*tensor.shape, tensor.dtype.name] for name, tensor in inputs.items()},
-        "loss_before_training": float(tf.reduce_mean(values["loss"])),
+        "loss_before_training": float(loss),
     }  # fmt: skip
 
 
@@ -169,7 +169,7 @@ def _onednn() -> bool:
 
 
 def _train(experiment: Experiment, folder: Path, record: dict[str, Any], checkpoint_seconds: float) -> Path:
-    steps = steps_per_epoch(experiment.data.train.size, experiment.batch_size)
+    steps = batches_of(experiment).steps
     total = steps * experiment.epochs
     state = State(experiment)
     began = time.monotonic()
@@ -191,10 +191,11 @@ def _loop(state: State, folder: Path, seed: int, total: int, steps: int, checkpo
     run_steps = compile_steps(state)
     batches = iter(training_batches(experiment, seed=seed, start=state.step, end=total))
     source, decode = experiment.data.train, decoder(experiment)
-    ahead = functools.partial(index_batches, size=source.size, batch_size=experiment.batch_size, seed=seed)
+    ahead = functools.partial(batches_of(experiment).of_steps, seed=seed)
+    mean_size = experiment.batch_size if experiment.batch_tokens is None else source.size / steps
     count, last_save, save_took = 1, time.monotonic(), 0.0
 
-    with Progress(total=total, done=state.step, steps_per_epoch=steps, batch_size=experiment.batch_size) as progress:
+    with Progress(total=total, done=state.step, steps_per_epoch=steps, batch_size=mean_size) as progress:
         while state.step < total and state.stopped_before != total:
             at_epoch_start = state.step % steps == 0
             if at_epoch_start:

@@ -29,7 +29,7 @@ class State:
         self.optimizer.build(self.network.trainable_variables)
         names = ("loss", *experiment.task.metrics)
         self.sums = {name: tf.Variable(0.0, dtype=tf.float64, trainable=False, name=name) for name in names}
-        self.examples = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        self.counted = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self.failed_at = tf.Variable(-1, dtype=tf.int64, trainable=False)
         self.step, self.history = 0, []
         # The planned end that a callback stopped short of: a run that is given more epochs goes on.
@@ -41,7 +41,7 @@ class State:
     def variables(self) -> dict[str, Any]:
         """Every variable by a name that is the same in each process that builds this experiment."""
         groups = {"network": self.network.variables, "optimizer": self.optimizer.variables,
-                  "random": [global_seed_generator().state], "sums": [*self.sums.values(), self.examples]}  # fmt: skip
+                  "random": [global_seed_generator().state], "sums": [*self.sums.values(), self.counted]}  # fmt: skip
         return {
             f"{group}/{number:05d}/{variable.name}": variable
             for group, variables in groups.items()
@@ -81,14 +81,14 @@ class State:
         return values["seconds"]
 
     def begin_epoch(self, epoch: int) -> None:
-        for variable in (*self.sums.values(), self.examples):
+        for variable in (*self.sums.values(), self.counted):
             variable.assign(0.0)
         self.callbacks.on_epoch_begin(epoch)
 
     def means(self) -> dict[str, float]:
         """The averages over the epoch so far."""
-        examples = float(self.examples.numpy())
-        return {name: float(total.numpy()) / examples for name, total in self.sums.items()}
+        counted = float(self.counted.numpy())
+        return {name: float(total.numpy()) / counted for name, total in self.sums.items()}
 
     def end_epoch(self, epoch: int, seed: int) -> dict[str, float]:
         """Adds the epoch's line to the history, with the validation split's averages, and tells the callbacks."""
@@ -102,26 +102,36 @@ class State:
         if not self.experiment.data.validation.size:
             return {}
         if self.evaluate_batch is None:
-            self.evaluate_batch = tf.function(lambda inputs, targets: self.values(inputs, targets, training=False)[1])
+            # By tokens, each batch has its own size, and shall not have its own graph.
+            self.evaluate_batch = tf.function(lambda inputs, targets: self.values(inputs, targets, training=False)[1:],
+                                              reduce_retracing=self.experiment.batch_tokens is not None)  # fmt: skip
             self.validation = validation_batches(self.experiment, seed=seed)
             self.decode = decoder(self.experiment)
         totals: dict[str, float] = {}
+        counted = 0.0
         source = self.experiment.data.validation
         with averaged(self.network, self.optimizer), naming_unreadable(source, range(source.size), self.decode):
             for inputs, targets in self.validation:
-                for name, values in self.evaluate_batch(inputs, targets).items():
-                    totals[name] = totals.get(name, 0.0) + float(np.sum(values, dtype=np.float64))
-        return {f"val_{name}": total / self.experiment.data.validation.size for name, total in totals.items()}
+                values, weights = self.evaluate_batch(inputs, targets)
+                counts = np.asarray(weights, np.float64)
+                counted += float(counts.sum())
+                for name, value in values.items():
+                    totals[name] = totals.get(name, 0.0) + float(np.asarray(value, np.float64) @ counts)
+        return {f"val_{name}": total / counted for name, total in totals.items()}
 
     def values(self, inputs, targets, *, training: bool):
-        """(the loss to be minimised, {name: one value per example}); losses of the network's own count for each example alike."""
+        """(the loss to be minimised, {name: one value per example}, what each example counts); losses of the network's own count
+        for each example alike."""
         task = self.experiment.task
         outputs = call(self.network, inputs, training=training)
         losses = task.loss(targets, outputs)
         if self.network.losses:
             losses = losses + tf.cast(tf.add_n(self.network.losses), losses.dtype)
         values = {"loss": losses, **{name: metric(targets, outputs) for name, metric in task.metrics.items()}}
-        return tf.reduce_mean(losses), values
+        if task.weigh is None:
+            return tf.reduce_mean(losses), values, tf.ones_like(losses)
+        weights = tf.cast(task.weigh(targets), losses.dtype)
+        return tf.reduce_sum(losses * weights) / tf.reduce_sum(weights), values, weights
 
 
 def compile_step(state: State) -> Callable[[Any, Any], None]:
@@ -133,7 +143,7 @@ def compile_step(state: State) -> Callable[[Any, Any], None]:
     def step(inputs, targets):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(tensors)
-            loss, values = state.values(inputs, targets, training=True)
+            loss, values, weights = state.values(inputs, targets, training=True)
         gradients = tape.gradient(loss, tensors)
         # One sum per gradient finds what is not finite at the cost of reading it once.
         sums = [tf.reduce_sum(tf.cast(_dense(gradient), tf.float32)) for gradient in gradients if gradient is not None]
@@ -142,9 +152,10 @@ def compile_step(state: State) -> Callable[[Any, Any], None]:
 
         def apply():
             state.optimizer.apply(gradients, variables)
+            counts = tf.cast(weights, tf.float64)
             for name, value in values.items():
-                state.sums[name].assign_add(tf.reduce_sum(tf.cast(value, tf.float64)))
-            state.examples.assign_add(tf.cast(tf.shape(values["loss"])[0], tf.float64))
+                state.sums[name].assign_add(tf.reduce_sum(tf.cast(value, tf.float64) * counts))
+            state.counted.assign_add(tf.reduce_sum(counts))
             return tf.constant(-1, tf.int64)
 
         def refuse():

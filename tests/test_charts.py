@@ -53,3 +53,52 @@ def test_points_of_very_many_classes_have_no_legend():
     points, labels = np.zeros((26, 2)), np.arange(26)
     (axes,) = charts.points_by_class(points, labels, labels.astype(str), "codes", ("one", "two")).axes
     assert axes.get_legend() is None and len(axes.collections) == 26
+
+
+def attention(rows, columns, title=""):
+    weights = np.random.default_rng(0).dirichlet(np.ones(columns), rows)
+    names = [f"c{number}" for number in range(columns)], [f"r{number}" for number in range(rows)]
+    return weights, charts.attention_map(weights, *names, title)
+
+
+def test_a_map_of_attention_has_source_pieces_along_the_top_and_the_answers_down_the_left():
+    weights, figure = attention(2, 3, "head 1")
+    axes = figure.axes[0]
+    np.testing.assert_array_equal(axes.images[0].get_array(), weights)
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["c0", "c1", "c2"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["r0", "r1"]
+    assert axes.xaxis.get_ticks_position() == "top" and axes.get_xticklabels()[0].get_rotation() == 90
+    assert axes.get_title() == "head 1"
+
+
+def test_a_map_of_attention_has_shades_from_0_to_1_whatever_the_weights():
+    bar = attention(5, 40)[1].axes[0].images[0].colorbar
+    assert (bar.vmin, bar.vmax) == (0, 1)
+
+
+@pytest.mark.parametrize(("rows", "columns", "title", "expected"), [
+    (60, 60, "", ""),
+    (61, 70, "head", "head (the first 60 of 61 rows and 60 of 70 columns)"),
+    (2, 61, "", "(the first 60 of 61 columns)"),
+])  # fmt: skip
+def test_a_map_of_much_attention_shows_the_first_pieces_and_says_so(rows, columns, title, expected):
+    weights, figure = attention(rows, columns, title)
+    np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), weights[:60, :60])
+    assert len(figure.axes[0].get_xticklabels()) == min(60, columns)
+    assert len(figure.axes[0].get_yticklabels()) == min(60, rows)
+    assert figure.axes[0].get_title() == expected
+
+
+def test_a_map_of_attention_is_drawn_with_pieces_of_any_text():
+    figure = charts.attention_map(np.eye(3), ["▁나는", "$x", "\n"], ["▁I", "$", "é"], "a $ and a $")
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["▁나는", r"\$x", "↵"]
+    assert axes.get_title() == r"a \$ and a \$"
+    for text in (*axes.get_xticklabels(), *axes.get_yticklabels(), axes.title):
+        assert tuple(text.get_family()) == charts.fonts()
+    assert charts.png(figure).startswith(b"\x89PNG")
+
+
+def test_a_map_of_attention_needs_a_name_for_each_weight():
+    with pytest.raises(ValueError, match=r"weights must be \(rows, columns\) = \(2, 3\), got \(3, 2\)"):
+        charts.attention_map(np.zeros((3, 2)), ["a", "b", "c"], ["d", "e"])

@@ -124,7 +124,7 @@ def test_figures_are_those_counted_slowly(finished_run):
     from kerastoolkit.evaluate import answered
 
     record, report = evaluate(str(finished_run))
-    batches = list(answered(load_serving_model(finished_run), labelled_images("digits"), "test", {}))
+    batches = list(answered(load_serving_model(finished_run), labelled_images("digits"), "test", {}, 250))
     labels = np.concatenate([raw["label"] for raw, _ in batches])
     probabilities = np.concatenate([answers["probabilities"] for _, answers in batches]).astype(np.float64)
     answer = probabilities.argmax(axis=1)

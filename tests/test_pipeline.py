@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from kerastoolkit import catalog, pipeline, train
+from kerastoolkit.experiment import InputError
 
 
 @pytest.fixture(scope="module")
@@ -12,10 +13,20 @@ def experiment(killable):
 
 
 def steps(count, *, size=100, batch_size=30, seed=5, start=0):
-    batches = (
-        pipeline.indices_of_step(size=size, batch_size=batch_size, seed=seed, step=step) for step in range(start, start + count)
-    )
+    batches = pipeline.Batches(size, batch_size).of_steps(seed=seed, start=start, end=start + count)
     return [indices for indices, _ in batches]
+
+
+def lengths_of(size=400):
+    """(source, target) lengths as sentences have them: alike, and few of them long."""
+    generator = np.random.default_rng(0)
+    target = 2 + generator.gamma(3, 4, size).astype(int)
+    return np.stack([np.maximum(2, target + generator.integers(-3, 4, size)), target], axis=1)
+
+
+def token_batches(**kwargs):
+    lengths = lengths_of()
+    return pipeline.Batches(len(lengths), kwargs.pop("batch_size", 1000), lengths, 200), lengths
 
 
 def test_no_example_comes_twice_in_an_epoch_and_orders_differ_between_epochs():
@@ -32,6 +43,65 @@ def test_another_seed_gives_another_order():
 
 def test_a_batch_larger_than_the_data_is_all_of_it():
     assert sorted(steps(1, size=7)[0]) == list(range(7))
+
+
+def test_batches_by_tokens_hold_every_example_once_an_epoch_and_no_more_tokens_than_allowed():
+    batches, lengths = token_batches()
+    found = [indices for indices, _ in batches.of_steps(seed=1, start=0, end=batches.steps)]
+    assert sorted(np.concatenate(found)) == list(range(len(lengths)))
+    assert max(len(indices) for indices in found) == batches.largest
+    assert all(len(indices) * lengths[indices].max() <= 200 for indices in found)
+
+
+def test_batches_by_tokens_are_padded_little():
+    batches, lengths = token_batches()
+    found = [indices for indices, _ in batches.of_steps(seed=1, start=0, end=batches.steps)]
+    sizes = [(len(indices) * lengths[indices].max(axis=0)).sum() for indices in found]
+    assert sum(sizes) < 1.15 * lengths.sum()
+    random = [len(each) * lengths[each].max(axis=0).sum() for each in np.array_split(np.arange(len(lengths)), batches.steps)]
+    assert sum(random) > 1.5 * lengths.sum()
+
+
+def test_batches_by_tokens_come_in_another_order_and_hold_others_in_each_epoch():
+    batches, _ = token_batches()
+    both = [tuple(sorted(indices)) for indices, _ in batches.of_steps(seed=1, start=0, end=2 * batches.steps)]
+    first, second = both[: batches.steps], both[batches.steps :]
+    assert [len(each) for each in first] != [len(each) for each in second]
+    assert len(set(first) & set(second)) < len(first) / 2
+
+
+def test_batches_by_tokens_in_order_hold_every_example_once_and_no_more_tokens_than_allowed():
+    batches, lengths = token_batches()
+    found = list(batches.in_order())
+    assert sorted(np.concatenate(found)) == list(range(len(lengths)))
+    assert all(len(indices) * lengths[indices].max() <= 200 for indices in found)
+
+
+def test_a_step_by_tokens_is_the_same_wherever_one_begins():
+    batches, _ = token_batches()
+    whole = list(batches.of_steps(seed=1, start=0, end=2 * batches.steps + 3))
+    some = list(batches.of_steps(seed=1, start=batches.steps - 2, end=2 * batches.steps + 3))
+    for (indices, seeds), (expected_indices, expected_seeds) in zip(some, whole[batches.steps - 2 :], strict=True):
+        np.testing.assert_array_equal(indices, expected_indices)
+        np.testing.assert_array_equal(seeds, expected_seeds)
+
+
+def test_batches_by_tokens_have_at_most_batch_size_examples():
+    batches, _ = token_batches(batch_size=7)
+    assert {len(indices) for indices, _ in batches.of_steps(seed=0, start=0, end=batches.steps)} <= set(range(1, 8))
+    assert batches.largest == 7
+
+
+def test_an_example_longer_than_the_tokens_of_a_batch_is_alone():
+    lengths = np.array([[5, 900], [4, 6], [5, 5]])
+    batches = pipeline.Batches(3, 10, lengths, 100)
+    found = [sorted(indices) for indices, _ in batches.of_steps(seed=0, start=0, end=batches.steps)]
+    assert sorted(found) == [[0], [1, 2]]
+
+
+def test_batches_by_tokens_need_lengths():
+    with pytest.raises(InputError, match="batch_tokens needs data whose lengths are known"):
+        _ = pipeline.Batches(3, 10, None, 100).steps
 
 
 def test_an_examples_seeds_do_not_depend_on_its_batch():

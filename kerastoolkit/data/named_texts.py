@@ -9,6 +9,7 @@ import tempfile
 import urllib.request
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 from kerastoolkit.data.corpus import corpora_folder
@@ -42,20 +43,48 @@ KNOWN = {"text8": text8_file, "sonnets": _sonnets, "sample": _sonnets}
 
 def _fetch(path: Path) -> None:
     """Downloads and unpacks to ``path``, which appears whole or not at all."""
+
+    def write(unpacked: Path) -> None:
+        packed = unpacked.with_name("text8.zip")
+        download(URL, packed)
+        with zipfile.ZipFile(packed) as archive, archive.open("text8") as source, open(unpacked, "wb") as file:
+            # No more than is announced, whatever the archive holds.
+            file.write(source.read(SIZE + 1))
+        if unpacked.stat().st_size != SIZE:
+            raise InputError(f"{URL}: text8 must have {SIZE:,} bytes, got {unpacked.stat().st_size:,}")
+
+    fetch_whole(path, write, url=URL, instead="--data takes a text of your own")
+
+
+def fetch_whole(path: Path, write: Callable[[Path], None], *, url: str, instead: str) -> None:
+    """Fetches a file or a folder, which appears whole or not at all.
+
+    Args:
+        path: where it is to be.
+        write: called with the path, in a temporary folder, at which it is to download it.
+        url: what it is fetched from, for the message.
+        instead: what a person can do without it, for the message.
+    Raises:
+        InputError: it cannot be fetched.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetching-", dir=path.parent) as temporary:
-            packed, unpacked = Path(temporary) / "text8.zip", Path(temporary) / "text8"
-            with urllib.request.urlopen(URL, timeout=TIMEOUT) as answer, open(packed, "wb") as file:
-                shutil.copyfileobj(answer, file)
-            with zipfile.ZipFile(packed) as archive, archive.open("text8") as source, open(unpacked, "wb") as file:
-                # No more than is announced, whatever the archive holds.
-                file.write(source.read(SIZE + 1))
-            if unpacked.stat().st_size != SIZE:
-                raise InputError(f"{URL}: text8 must have {SIZE:,} bytes, got {unpacked.stat().st_size:,}")
-            os.replace(unpacked, path)
+            fetched = Path(temporary) / path.name
+            write(fetched)
+            try:
+                os.replace(fetched, path)
+            except OSError:
+                if not path.is_dir():  # a folder that another process fetched meanwhile
+                    raise
     except (OSError, http.client.HTTPException, zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
         raise InputError(
-            f"text8 is not in {path.parent} and {URL} cannot be fetched ({getattr(error, 'reason', None) or error});"
-            " --data takes a text of your own, and --data sample needs no download"
+            f"{path.name} is not in {path.parent} and {url} cannot be fetched ({getattr(error, 'reason', None) or error});"
+            f" {instead}, and --data sample needs no download"
         ) from None
+
+
+def download(url: str, path: Path) -> None:
+    """Writes what a server sends to a new file."""
+    with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, open(path, "wb") as file:
+        shutil.copyfileobj(answer, file)

@@ -1,5 +1,8 @@
 """The few layers that the builders need and Keras lacks; all maths in ``keras.ops``."""
 
+from kerastoolkit.layers.attention import AdditiveAttention as AdditiveAttention
+from kerastoolkit.layers.attention import DotProductAttention as DotProductAttention
+from kerastoolkit.layers.attention import MultiHeadAttention as MultiHeadAttention
 from kerastoolkit.layers.batch_normalization import BatchNormalization as BatchNormalization
 from kerastoolkit.layers.corruption import Corruption as Corruption
 from kerastoolkit.layers.gaussian_sample import GaussianSample as GaussianSample
@@ -10,6 +13,9 @@ from kerastoolkit.layers.recurrent import GRU as GRU
 from kerastoolkit.layers.recurrent import LSTM as LSTM
 from kerastoolkit.layers.recurrent import SimpleRNN as SimpleRNN
 from kerastoolkit.layers.sparsity import SparsityPenalty as SparsityPenalty
+from kerastoolkit.layers.transformer import PositionEncoding as PositionEncoding
+from kerastoolkit.layers.transformer import TransformerDecoderBlock as TransformerDecoderBlock
+from kerastoolkit.layers.transformer import TransformerEncoderBlock as TransformerEncoderBlock
 from kerastoolkit.layers.word_windows import OwnScores as OwnScores
 from kerastoolkit.layers.word_windows import Segments as Segments
 from kerastoolkit.layers.word_windows import WindowMean as WindowMean

@@ -1,5 +1,6 @@
 """Builders: functions that return functional Keras models, one file per family of architectures."""
 
+from kerastoolkit.models.attention_seq2seq import attention_seq2seq as attention_seq2seq
 from kerastoolkit.models.autoencoder import convolutional_autoencoder as convolutional_autoencoder
 from kerastoolkit.models.autoencoder import deep_autoencoder as deep_autoencoder
 from kerastoolkit.models.autoencoder import denoising_autoencoder as denoising_autoencoder
@@ -19,6 +20,9 @@ from kerastoolkit.models.resnet import resnet101v2 as resnet101v2
 from kerastoolkit.models.resnet import resnet152 as resnet152
 from kerastoolkit.models.resnet import resnet152v2 as resnet152v2
 from kerastoolkit.models.resnet import resnet_cifar as resnet_cifar
+from kerastoolkit.models.transformer import transformer as transformer
+from kerastoolkit.models.transformer import transformer_base as transformer_base
+from kerastoolkit.models.transformer import transformer_big as transformer_big
 from kerastoolkit.models.variational_autoencoder import variational_autoencoder as variational_autoencoder
 from kerastoolkit.models.vgg import vgg11 as vgg11
 from kerastoolkit.models.vgg import vgg13 as vgg13

@@ -9,6 +9,8 @@ import keras
 import tensorflow as tf
 
 import kerastoolkit.layers
+import kerastoolkit.serving.byte_pairs
+import kerastoolkit.serving.decoding
 import kerastoolkit.serving.images
 import kerastoolkit.serving.series
 import kerastoolkit.serving.text
