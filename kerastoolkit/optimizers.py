@@ -103,8 +103,9 @@ class CheckpointAveragingAdam(keras.optimizers.Adam):
         kwargs = {"beta_2": 0.98, "epsilon": 1e-9, "name": "checkpoint_averaging_adam", **kwargs, "use_ema": True}
         super().__init__(learning_rate, **kwargs)
         self.first, self.every = int(first), int(every)
-        if self.every < 1:
-            raise ValueError(f"every must be at least 1, got {every}")
+        for name, value in (("first", self.first), ("every", self.every)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
 
     def _update_model_variables_moving_average(self, trainable_variables):
         # Keras calls this after each step, where ``use_ema`` is on; what it would keep is a moving average.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from kerastoolkit.runs import find_finished_run
 from kerastoolkit.serving.model import load_serving_model, with_settings
 
 MOST_AT_ONCE = 32
+REFUSED = re.compile(r"assertion failed: \[(\w+ must be [^\]]*, got)\] \[([^ \]]*)")
 
 
 def predict(
@@ -43,7 +46,8 @@ def predict(
     at_once = min(MOST_AT_ONCE, task.answered_at_once)
     for start in range(0, len(names), at_once):
         part = {name: values[start : start + at_once] for name, values in raw.items()}
-        answers = {name: np.asarray(values) for name, values in answer(with_settings(_tensors(part), chosen)).items()}
+        with _naming_refused():
+            answers = {name: np.asarray(values) for name, values in answer(with_settings(_tensors(part), chosen)).items()}
         some = names[start : start + at_once]
         rows += task.tell(some, answers)
         if out is not None:
@@ -55,6 +59,21 @@ def predict(
                     # The number keeps apart inputs of the same name from different folders.
                     _write(Path(out), f"{start + i + 1:03d}-{Path(name).stem}{ending}", contents)
     return rows
+
+
+@contextlib.contextmanager
+def _naming_refused() -> Iterator[None]:
+    """Turns what a graph says of a setting that it refuses into one line.
+
+    Raises:
+        InputError: such a refusal; any other failure is raised as it came.
+    """
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        if found := REFUSED.search(str(error)):
+            raise InputError(" ".join(found.groups())) from error
+        raise
 
 
 def _load(target: str) -> tuple[Callable[[dict[str, tf.Tensor]], dict[str, Any]], dict[str, Any]]:

@@ -39,9 +39,9 @@ def dates_attention(
 
 
 def multi30k_transformer(
-    *, depth: int = 4, width: int = 128, heads: int = 4, feed_forward: int = 256, dropout: float = 0.3, norm_first: bool = False,
-    vocabulary: int = 4000, smoothing: float = 0.1, epochs: int = 36, batch_tokens: int = 2048, learning_rate: float = 0.004,
-    warm_up_steps: int = 2000, averaged: int = 10, longest: int = 256, source: str = "de", target: str = "en",
+    *, depth: int = 4, width: int = 128, heads: int = 4, feed_forward: int = 256, dropout: float = 0.3, norm_first: bool = True,
+    vocabulary: int = 4000, smoothing: float = 0.1, epochs: int = 30, batch_tokens: int = 2048, learning_rate: float = 0.003,
+    warm_up_steps: int = 1000, averaged: int = 10, longest: int = 256, source: str = "de", target: str = "en",
     data: str = "multi30k",
 ) -> Experiment:  # fmt: skip
     """German captions of photographs into English by a small Transformer, whose sizes are those of Wu et al. 2021, section 4.1

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from kerastoolkit.losses import softmax_cross_entropy
-from kerastoolkit.optimizers import OneCycle, Steps, sgd
+from kerastoolkit.optimizers import CheckpointAveragingAdam, InverseSquareRoot, OneCycle, Steps, sgd
 from kerastoolkit.training_state import averaged
 
 
@@ -17,7 +17,24 @@ def test_one_cycle_rises_linearly_and_falls_along_a_cosine(step, rate):
     assert float(OneCycle(1.0, total_steps=100, rise=0.2)(step)) == pytest.approx(rate, abs=1e-6)
 
 
-@pytest.mark.parametrize("schedule", [Steps(0.1, at=(3,)), OneCycle(0.1, 10)])
+@pytest.mark.parametrize("step", [1, 2, 100, 3_999, 4_000, 4_001, 16_000, 100_000])
+def test_the_inverse_square_root_is_the_papers_equation_3(step):
+    """Vaswani et al. 2017: lrate = d_model**-0.5 * min(step_num**-0.5, step_num * warmup_steps**-1.5), and steps from 1."""
+    schedule = InverseSquareRoot((512 * 4_000) ** -0.5, 4_000)
+    assert float(schedule(step - 1)) == pytest.approx(512**-0.5 * min(step**-0.5, step * 4_000**-1.5), rel=1e-5)
+
+
+@pytest.mark.parametrize(("step", "rate"), [(0, 0.1), (4, 0.5), (9, 1.0), (39, 0.5), (999, 0.1)])
+def test_the_inverse_square_root_rises_to_its_peak_and_halves_at_four_times_the_step(step, rate):
+    assert float(InverseSquareRoot(1.0, warm_up_steps=10)(step)) == pytest.approx(rate)
+
+
+def test_a_warm_up_of_no_step_is_refused():
+    with pytest.raises(ValueError, match="warm_up_steps must be at least 1, got 0"):
+        InverseSquareRoot(0.1, 0)
+
+
+@pytest.mark.parametrize("schedule", [Steps(0.1, at=(3,)), OneCycle(0.1, 10), InverseSquareRoot(0.1, 5)])
 def test_schedules_are_made_again_from_their_configuration(schedule):
     again = type(schedule).from_config(schedule.get_config())
     assert [float(again(step)) for step in range(12)] == [float(schedule(step)) for step in range(12)]
@@ -51,6 +68,96 @@ def test_averaged_weights_are_in_the_network_only_for_the_while():
     with averaged(model, optimizer):
         assert model.get_weights()[0][0, 0] == pytest.approx(-0.5)
     assert model.get_weights()[0][0, 0] == pytest.approx(-1.0)
+
+
+def steps_of(model, optimizer, numbers):
+    """Takes steps with gradients that depend on the step's number and the weights; gives the weights after each."""
+    found = []
+    for number in numbers:
+        gradients = [np.sin(number + np.arange(value.size)).reshape(value.shape) + value for value in model.get_weights()]
+        optimizer.apply([keras.ops.convert_to_tensor(each, "float32") for each in gradients], model.trainable_variables)
+        found.append(model.get_weights())
+    return found
+
+
+def average_of(model, optimizer):
+    with averaged(model, optimizer):
+        return model.get_weights()
+
+
+def assert_same(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("first", "every"), [(1, 1), (3, 1), (3, 2), (4, 5)])
+def test_the_networks_weights_are_the_mean_of_the_checkpoints_so_far(first, every):
+    model = network()
+    optimizer, seen = CheckpointAveragingAdam(0.05, first=first, every=every), []
+    for number in range(1, 12):
+        seen += steps_of(model, optimizer, [number])
+        checkpoints = seen[first - 1 :: every]  # the first step's weights are seen[0]
+        expected = [np.mean(each, axis=0) for each in zip(*checkpoints, strict=True)] if checkpoints else seen[-1]
+        assert_same(average_of(model, optimizer), expected)
+        assert_same(model.get_weights(), seen[-1])  # and training goes on from its own weights
+
+
+def test_the_mean_is_taken_inside_a_compiled_step_too():
+    import tensorflow as tf
+
+    model = network()
+    optimizer = CheckpointAveragingAdam(0.1, first=2, every=2)
+    optimizer.build(model.trainable_variables)
+
+    @tf.function(autograph=False)
+    def step():
+        optimizer.apply([tf.cos(variable.value) for variable in model.trainable_variables])
+
+    seen = []
+    for _ in range(7):
+        step()
+        seen.append(model.get_weights())
+    assert_same(average_of(model, optimizer), [np.mean(each, axis=0) for each in zip(*seen[1::2], strict=True)])
+
+
+def test_averaging_changes_nothing_of_training_with_the_papers_adam():
+    """Vaswani et al. 2017, section 5.3: beta_1 0.9, beta_2 0.98, epsilon 1e-9."""
+    one, other = network(), network()
+    found = steps_of(one, CheckpointAveragingAdam(0.05, first=2, every=2), range(8))
+    expected = steps_of(other, keras.optimizers.Adam(0.05, beta_1=0.9, beta_2=0.98, epsilon=1e-9), range(8))
+    for step, plain in zip(found, expected, strict=True):
+        assert_same(step, plain)
+
+
+def test_checkpoint_averaging_is_made_again_from_its_configuration():
+    optimizer = CheckpointAveragingAdam(InverseSquareRoot(0.1, 5), first=4, every=3, beta_2=0.9, global_clipnorm=1.0)
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert isinstance(again, CheckpointAveragingAdam)
+    assert (again.first, again.every, again.beta_2, again.epsilon, again.global_clipnorm) == (4, 3, 0.9, 1e-9, 1.0)
+    assert again.use_ema
+    assert isinstance(again._learning_rate, InverseSquareRoot)
+
+
+@pytest.mark.parametrize("stop", [1, 3, 4, 6])
+def test_a_mean_goes_on_from_the_optimizers_saved_variables(stop):
+    model, settings = network(), {"first": 3, "every": 2}
+    whole = CheckpointAveragingAdam(0.05, **settings)
+    seen = steps_of(model, whole, range(stop))
+    state = [np.array(keras.ops.convert_to_numpy(each)) for each in whole.variables]
+    seen += steps_of(model, whole, range(stop, 9))
+    other, again = network(), CheckpointAveragingAdam(0.05, **settings)
+    again.build(other.trainable_variables)
+    other.set_weights(seen[stop - 1])
+    for variable, value in zip(again.variables, state, strict=True):
+        variable.assign(value)
+    assert_same(steps_of(other, again, range(stop, 9))[-1], seen[-1])
+    assert_same(average_of(other, again), average_of(model, whole))
+
+
+@pytest.mark.parametrize("name", ["first", "every"])
+def test_checkpoints_before_the_first_step_or_none_apart_are_refused(name):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+        CheckpointAveragingAdam(0.1, **{"first": 3, "every": 2, name: 0})
 
 
 def test_cross_entropy_is_the_negative_logarithm_of_the_labels_probability():

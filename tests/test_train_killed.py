@@ -122,6 +122,20 @@ def test_kills_change_no_bit_of_word_vectors(tmp_path):
     assert found[0] == found[1]
 
 
+def test_kills_change_no_bit_of_a_translator(tmp_path):
+    found = []
+    for name, kills in (("undisturbed", []), ("killed", [("flush", 9), ("flush", 14)])):
+        folder = tmp_path / name
+        folder.mkdir()
+        rows = (f"{number} {'x' * (number % 7)}\t{'y' * (number % 7)} {number}\n" for number in range(60))
+        (folder / "pairs.tsv").write_text("".join(rows))
+        assert killed_run(folder, kills, "killable_translation") == len(kills)
+        found.append(bits(folder))
+    assert found[0] == found[1]
+    # The sums of the last checkpoints are among the bits, and the saved network's weights are their mean.
+    assert any("average" in name for name in found[0][1])
+
+
 @pytest.mark.slow
 def test_twenty_kills_at_random_moments_change_no_bit(tmp_path, undisturbed):
     generator = random.Random(0)

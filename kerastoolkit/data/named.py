@@ -12,8 +12,11 @@ import numpy as np
 from kerastoolkit import charts
 from kerastoolkit.data import images, named_texts, series, text
 from kerastoolkit.data.image_folders import flat_folder, has_class_folders
+from kerastoolkit.data.inspect_pairs import inspect_documents, inspect_pairs, is_documents, is_pairs
+from kerastoolkit.data.multi30k_files import multi30k_folder
 from kerastoolkit.data.prepared import prepared_builder
 from kerastoolkit.data.running_words import corpus
+from kerastoolkit.data.sentence_pairs import PREPARED
 from kerastoolkit.experiment import InputError
 from kerastoolkit.serving.image_files import SUFFIXES
 from kerastoolkit.serving.tables import Reading, Table, read_table
@@ -26,26 +29,26 @@ def prepare(name: str, data_dir: str | None = None) -> str:
     """Downloads a named data set to where it is found later; returns a sentence that says where it is.
 
     Args:
-        name: one of ``kerastoolkit list data``.
+        name: one of ``kerastoolkit list data``, or ``tfds:NAME/CONFIG``.
         data_dir: where to; by default where TensorFlow Datasets looks: TFDS_DATA_DIR or ~/tensorflow_datasets.
     Raises:
         InputError: no such name, or it cannot be fetched.
     """
-    if name == "tiny_shakespeare":
-        return f"{name} is in {prepared_builder(name, data_dir).data_path}"
+    if name in ("tiny_shakespeare", "cnn_dailymail") or name.startswith(PREPARED):
+        return f"{name} is in {prepared_builder(name.removeprefix(PREPARED), data_dir).data_path}"
     if name in series.SAMPLES:
         return f"{name} is in {series.packaged(*series.SAMPLES[name])}"
-    if name == "text8":
+    if name in (fetched := {"text8": named_texts.text8_file, "multi30k": multi30k_folder}):
         if data_dir is not None:
             os.environ["TFDS_DATA_DIR"] = data_dir
-        return f"{name} is in {named_texts.text8_file()}"
-    if name in text.KNOWN:
+        return f"{name} is in {fetched[name]()}"
+    if name in text.KNOWN or name == "dates":
         return f"{name} comes with this package: nothing to prepare"
     return images.prepare(name, data_dir)
 
 
 def inspect(name: str, split: str = "train") -> tuple[list[dict[str, Any]], Any, tuple[str, ...]]:
-    """Looks at a named data set, a folder of images, a CSV file, a text or a folder of texts.
+    """Looks at a named data set, a folder of images, a CSV file, a text or a folder of texts, sentence pairs, or documents.
 
     A CSV file and a folder of texts are shown whole, whatever the split; what training would refuse of a CSV file, gaps and rows
     out of order, is told.
@@ -60,6 +63,10 @@ def inspect(name: str, split: str = "train") -> tuple[list[dict[str, Any]], Any,
         # Loose on purpose: what is wrong should be seen, not refused.
         table = read_table(path, Reading(gaps="forward", unsorted="sort", duplicates="last", business_days=True))
         return _columns(table), _lines(table), table.notes
+    if is_pairs(name):
+        return inspect_pairs(name, split)
+    if is_documents(name):
+        return inspect_documents(name, split)
     if name in text.KNOWN or name.lower().endswith(".txt"):
         return _characters(name, split)
     if name in named_texts.KNOWN or _holds_texts(Path(name).expanduser()):

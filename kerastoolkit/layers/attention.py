@@ -12,6 +12,7 @@ import keras
 from keras import ops
 
 FORBIDDEN = -1e9  # in the place of a score: its weight is 0, but where all keys are forbidden the weights are equal and not NaN
+FORBIDDEN_FLOAT16 = -6e4  # the largest numbers of that type are 65,504
 
 
 def additive_scores(queries, keys, vector):
@@ -50,7 +51,10 @@ def attend(scores, values, mask=None):
 
 def attention_weights(scores, mask=None):
     """The softmax of the scores over the keys, 0 where ``mask`` is False: see ``attend``."""
-    return ops.softmax(scores if mask is None else ops.where(mask, scores, ops.cast(FORBIDDEN, scores.dtype)), axis=-1)
+    if mask is not None:
+        forbidden = FORBIDDEN if keras.backend.standardize_dtype(scores.dtype) != "float16" else FORBIDDEN_FLOAT16
+        scores = ops.where(mask, scores, ops.cast(forbidden, scores.dtype))
+    return ops.softmax(scores, axis=-1)
 
 
 def scaled_dot_product_attention(queries, keys, values, mask=None):

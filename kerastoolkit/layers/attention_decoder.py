@@ -50,7 +50,9 @@ class AttentionDecoder(layers.Layer):
             after looks, and the output is what goes into the cell of the next step, with the embedding (input feeding).
     Raises:
         ValueError: there is no such cell or attention.
-    Differs from the papers: the output of "additive" is a tanh layer of state, finding and embedding where Bahdanau has maxout.
+    Differs from the papers: the output of "additive" is a tanh layer of state, finding and embedding where Bahdanau has maxout;
+    the first state sees what both readers hold at the first place, where Bahdanau takes the one from the end; the GRU's reset
+    gate acts after the product, as Keras has it.
     """
 
     attends = True  # to the source

@@ -8,6 +8,7 @@ Works for every network that takes ``source_tokens`` and ``target_tokens`` and w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -108,8 +109,8 @@ def beam_search(advance: Advance, state: Any, *, widths: Any, limits: Any, penal
     def body(t, tokens, likelihoods, ended, end_scores, *flat):
         logits, new_state = advance(tokens[:, :, -1], tf.nest.pack_sequence_as(state, flat), t)
         size = tf.shape(logits)[2]
-        logits = allowed(logits, (t + 1 >= limits)[:, None, None])
-        totals = likelihoods[:, :, None] + tf.nn.log_softmax(logits)
+        gains = ending(tf.nn.log_softmax(allowed(logits)), (t + 1 >= limits)[:, None, None])
+        totals = likelihoods[:, :, None] + gains
         # Twice as many as are followed: should all that are followed end, as many are left to go on with.
         best, places = tf.math.top_k(tf.reshape(totals, (batch, beams * size)), 2 * beams)
         parents, chosen = places // size, places % size
@@ -165,12 +166,15 @@ def sample(advance: Advance, state: Any, *, temperature: Any, top_k: Any, top_p:
 
     def body(t, tokens, likelihoods, *flat):
         logits, new_state = advance(tokens[:, -1:], tf.nest.pack_sequence_as(state, flat), t)
-        logits = allowed(logits[:, 0], (t + 1 >= limits)[:, None])
-        size = tf.shape(logits)[1]
-        values, order = tf.math.top_k(logits / temperature[:, None], size)  # the likeliest first
+        gains = tf.nn.log_softmax(allowed(logits[:, 0]))
+        size = tf.shape(gains)[1]
+        values, order = tf.math.top_k(ending(gains, (t + 1 >= limits)[:, None]), size)  # the likeliest first
+        # Divided as distances from the likeliest: no temperature makes what is impossible possible, or anything infinite.
+        possible = values > IMPOSSIBLE / 2
+        values = tf.where(possible, (values - values[:, :1]) / temperature[:, None], -math.inf)
         sums = tf.cumsum(tf.nn.softmax(values), axis=1, exclusive=True)  # probability of those before
-        kept = (sums < top_p[:, None]) & (tf.range(size)[None] < tf.where(top_k < 1, size, top_k)[:, None])
-        ends = tf.cumsum(tf.nn.softmax(tf.where(kept, values, IMPOSSIBLE)), axis=1)
+        kept = possible & (sums < top_p[:, None]) & (tf.range(size)[None] < tf.where(top_k < 1, size, top_k)[:, None])
+        ends = tf.cumsum(tf.nn.softmax(tf.where(kept, values, -math.inf)), axis=1)
 
         def draw(seed):
             return tf.random.stateless_uniform((), tf.stack([seed, t]))
@@ -180,8 +184,7 @@ def sample(advance: Advance, state: Any, *, temperature: Any, top_k: Any, top_p:
         chosen = tf.gather(order, tf.minimum(place, size - 1), batch_dims=1)
         over = (tokens[:, -1] == END) | (tokens[:, -1] == PADDING)
         chosen = tf.where(over, PADDING, chosen)
-        gained = tf.gather(tf.nn.log_softmax(logits), chosen, batch_dims=1)
-        likelihoods = tf.where(over, likelihoods, likelihoods + gained)
+        likelihoods = tf.where(over, likelihoods, likelihoods + tf.gather(gains, chosen, batch_dims=1))
         return t + 1, tf.concat([tokens, chosen[:, None]], axis=1), likelihoods, *tf.nest.flatten(new_state)
 
     def goes_on(t, tokens, *_):
@@ -200,11 +203,15 @@ def _shape_of(tensor: Any) -> tf.TensorShape:
     return tf.TensorShape([size if known and place > 1 and size else None for place, size in enumerate(tensor.shape)])
 
 
-def allowed(logits: Any, must_end: Any) -> Any:
-    """Logits (..., vocabulary) without padding and start; where ``must_end``, without anything but END."""
+def allowed(logits: Any) -> Any:
+    """Logits (..., vocabulary) without padding and start, which are never written."""
     token = tf.range(tf.shape(logits)[-1])
-    never = (token == PADDING) | (token == START)
-    return tf.where(never | (must_end & (token != END)), IMPOSSIBLE, logits)
+    return tf.where((token == PADDING) | (token == START), IMPOSSIBLE, logits)
+
+
+def ending(values: Any, must_end: Any) -> Any:
+    """Values (..., vocabulary) of the next token, where ``must_end`` of none but END: it costs what it would cost anyway."""
+    return tf.where(must_end & (tf.range(tf.shape(values)[-1]) != END), IMPOSSIBLE, values)
 
 
 @keras.saving.register_keras_serializable(package="kerastoolkit")
@@ -214,7 +221,7 @@ class Decode(keras.layers.Layer):
     Input   a dict
             source_tokens   (batch, any length) int32, with 0 after the end
             beams           (batch,) int32: texts followed at once, 1 .. 100; 1 takes the likeliest token each time
-            length_penalty  (batch,) float32, 0 or more: the higher, the longer the texts
+            length_penalty  (batch,) float32, 0 .. 10: the higher, the longer the texts
             temperature     (batch,) float32: 0 searches for the likeliest text; above 0 it is drawn and ``beams`` are not used
             top_k           (batch,) int32: draw among that many of the likeliest tokens; 0 for all
             top_p           (batch,) float32 in (0, 1]: draw among the fewest whose probabilities sum to it
@@ -320,7 +327,7 @@ def _checks(inputs):
     beams, longest, top_p = inputs["beams"], inputs["longest"], inputs["top_p"]
     return [
         check("beams", (beams >= 1) & (beams <= MOST_BEAMS), f"1 .. {MOST_BEAMS}"),
-        check("length_penalty", (inputs["length_penalty"] >= 0) & (inputs["length_penalty"] < 10), "0 .. 10"),
+        check("length_penalty", (inputs["length_penalty"] >= 0) & (inputs["length_penalty"] <= 10), "0 .. 10"),
         check("temperature", inputs["temperature"] >= 0, "0 or more"),
         check("top_k", inputs["top_k"] >= 0, "0 or more"),
         check("top_p", (top_p > 0) & (top_p <= 1), "above 0 and at most 1"),

@@ -21,6 +21,7 @@ from kerastoolkit.serving.decoding import SETTINGS, Decode, SourceAttention, shi
 from kerastoolkit.serving.model import inner_layer, with_settings
 
 KINDS = {int: "int32", float: "float32"}
+MOST_IN_TITLE = 60  # characters
 MOST_BYTES = 10_000_000  # of a file to be answered
 
 
@@ -74,7 +75,7 @@ def writing(name: str, *, key: str, result: str, smoothing: float, settings: dic
         return [{key: name, result: text.decode(), "score": float(score)} for name, text, score in rows]
 
     def draw(raw: dict[str, Any], answers: dict[str, Any], name: str):
-        return attention_picture(answers, title=answers[result].decode())
+        return attention_picture(answers, answers[result].decode())
 
     def made_up(serving):
         given = {name: np.full(3, value, KINDS[type(value)]) for name, value in SETTINGS.items()}
@@ -114,10 +115,10 @@ def attention_model(serving: keras.Model, key: str, result: str) -> keras.Model:
     return keras.Model({key: text, **settings}, outputs, name="attention")
 
 
-def attention_picture(answers: dict[str, Any], title: str):
-    """What one example's ``attention_model`` gives, as a matplotlib figure."""
+def attention_picture(answers: dict[str, Any], text: str):
+    """What one example's ``attention_model`` gives, as a matplotlib figure with the beginning of what was written."""
     columns, rows = (_shown(answers[name]) for name in ("source_pieces", "target_pieces"))
-    return charts.attention_map(answers["attention"][: len(rows), : len(columns)], columns, rows, title)
+    return charts.attention_map(answers["attention"][: len(rows), : len(columns)], columns, rows, text[:MOST_IN_TITLE])
 
 
 def pictures(serving: keras.Model, key: str, result: str, texts: Sequence[str]) -> dict[str, Any]:

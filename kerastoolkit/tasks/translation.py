@@ -19,8 +19,13 @@ KEY, RESULT, TRUTH = "source", "translation", "target"
 SHOWN = 4
 
 
-def sentence_tokens(merges: Merges, *, longest: int | None = None) -> keras.Model:
-    """The preprocessing of ``translation``: source (batch,) string -> source_tokens (batch, longest) int32."""
+def sentence_tokens(merges: Merges, *, longest: int = 1_024) -> keras.Model:
+    """The preprocessing of ``translation``: source (batch,) string -> source_tokens (batch, up to longest) int32.
+
+    Args:
+        merges: see ``serving.byte_pairs.BytePairTokens``.
+        longest: tokens of a text that are read. Memory grows with their square; sentences have a tenth.
+    """
     return source_tokens(merges, key=KEY, longest=longest)
 
 
@@ -30,7 +35,7 @@ def translation(target_merges: Merges, **kwargs: Any) -> Task:
 
 
 @described
-def translations(smoothing: float = 0.1, beams: int = 4, length_penalty: float = 0.6, examples: tuple[str, ...] = ()) -> Task:
+def translations(smoothing: float = 0.1, beams: int = 4, length_penalty: float = 0.6) -> Task:
     """Sentences to sentences. The network gives logits (batch, length, vocabulary) for source_tokens and target_tokens.
 
     Answers: translation (batch,) string; score (batch,) float32, as ``serving.decoding.Decode`` states. ``evaluate`` scores
@@ -39,12 +44,11 @@ def translations(smoothing: float = 0.1, beams: int = 4, length_penalty: float =
     Args:
         smoothing: of the labels, in [0, 1): Szegedy et al. 2015 as in Vaswani et al. 2017, section 5.4.
         beams, length_penalty: what ``predict`` and ``evaluate`` take unless they are told another.
-        examples: sentences with which an export is compared with the run.
     """
-    probe = (*examples, "A dog runs.", "", "\u2603 \uac1c")[:3]
     return writing(
         "translation", key=KEY, result=RESULT, smoothing=smoothing, settings={"beams": beams, "length_penalty": length_penalty},
-        score=_score, read=_read, probe=probe)  # fmt: skip
+        score=_score, read=_read,
+        probe=("A dog runs.", "", "\u2603 \uac1c"))  # fmt: skip
 
 
 def _read(given: list[str]) -> tuple[list[str], dict[str, Any]]:

@@ -18,6 +18,7 @@ shape, random = (32, 32, 3), np.random.default_rng(0)
 images, labels = random.normal(size=(4, *shape)).astype("float32"), np.arange(4) % 3
 windows, steps = random.normal(size=(4, 6, 2)).astype("float32"), random.normal(size=(4, 3, 1)).astype("float32")
 tokens = random.integers(0, 5, (4, 8))
+texts = {"source_tokens": random.integers(0, 5, (4, 6)), "target_tokens": random.integers(0, 5, (4, 8))}
 crossentropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 cells = ("simple_rnn", "lstm", "gru")
 pixels = random.uniform(size=(4, 9, 7, 3)).astype("float32")
@@ -61,6 +62,10 @@ families = [
       for penalty in ("kullback_leibler", "l1")),
     *((models.denoising_autoencoder(input_shape=(9, 7, 3), noise=noise, level=(0.1, 0.3), filters=filters, hidden=(16,)),
        pixels, pixels, bernoulli_nll) for noise, filters in (("gaussian", (4, 8)), ("masking", ()), ("salt_and_pepper", ()))),
+    *((models.transformer(source_vocabulary=5, target_vocabulary=5, depth=1, width=8, heads=2, feed_forward=12,
+                          norm_first=new, shared_embeddings=not new), texts, tokens, crossentropy) for new in (False, True)),
+    *((models.attention_seq2seq(source_vocabulary=5, target_vocabulary=5, cell=cell, attention=attention, units=4, embedding=3),
+       texts, tokens, crossentropy) for cell in ("gru", "lstm") for attention in ("additive", "dot")),
     variational(likelihood="bernoulli", hidden=(8,)),
     variational(likelihood="gaussian", filters=(4, 8), hidden=(8,), free_bits=0.001),
     word_vectors(models.skip_gram(**sizes), RowSGD(), noise_loss(5), bits(2, 8, 5 + 3), tokens=text, negatives=noise),

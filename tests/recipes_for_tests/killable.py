@@ -16,6 +16,7 @@ from kerastoolkit.optimizers import OneCycle, sgd
 from kerastoolkit.pipeline import steps_per_epoch
 from kerastoolkit.tasks.classification import classification
 from recipes.text8 import text8_skipgram
+from recipes.translation import multi30k_transformer
 from recipes.variational_autoencoders import binary_mnist_vae
 from recipes.weather import weather_lstm
 
@@ -58,6 +59,13 @@ def killable_words(*, data: str = "sample") -> Experiment:
     """Skip-gram on a few sonnets: blocks read from an array on disk, sub-sampling, windows and noise words drawn at random."""
     _die_at_flush(Path("kill-at"))
     return text8_skipgram(data=data, dimensions=4, min_count=2, block=64, segment=16, window=2, noise=4, epochs=4, batch_size=2)
+
+
+def killable_translation(*, data: str = "pairs.tsv") -> Experiment:
+    """A small Transformer on pairs beside the working folder: learned sub-words, steps by tokens, dropout, averaged weights."""
+    _die_at_flush(Path("kill-at"))
+    return multi30k_transformer(data=data, depth=1, width=8, heads=2, feed_forward=16, vocabulary=280, epochs=3, batch_tokens=128,
+                                averaged=2, warm_up_steps=10)  # fmt: skip
 
 
 def _die_at_flush(path: Path) -> None:

@@ -31,7 +31,7 @@ def score():
     def run(network, task, data, **how):
         serving = serving_model(preprocess=intensities(data), network=network, task=task)
         scoring = {name: how.get(name, default) for name, default in task.scoring.items()}
-        return task.score(answered(serving, data, "test", {}), data, serving, **scoring), serving
+        return task.score(answered(serving, data, "test", {}, 250), data, serving, **scoring), serving
 
     return run
 
