@@ -24,7 +24,10 @@ NETWORKS = {
 }
 SOURCE = np.array([[3, 4, 5, 6, 7, 8, 2], [9, 10, 11, 2, 0, 0, 0], [12, 2, 0, 0, 0, 0, 0]])
 TARGET = np.array([[1, 5, 6, 7], [1, 8, 3, 11], [1, 12, 4, 9]])
-every_network = pytest.mark.parametrize("name", NETWORKS)
+SLOW = ("gru_dot", "lstm_additive")  # each cell and each attention is among the others
+every_network = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in NETWORKS]
+)
 
 
 def made(name, **change):

@@ -31,7 +31,10 @@ HOW = [
     {"temperature": 1.0, "seed": 5}, {"temperature": 1.5, "seed": 6, "length_penalty": 0.0}, {"temperature": 0.8, "seed": 7},
     {"temperature": 1.0, "top_k": 3, "seed": 8}, {"temperature": 1.0, "top_p": 0.7, "seed": 9, "beams": 3},
 ]  # fmt: skip
-every_network = pytest.mark.parametrize("name", NETWORKS)
+SLOW = ("gru_dot", "lstm_additive")  # each cell and each attention is among the others
+every_network = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in NETWORKS]
+)
 
 
 @functools.cache
