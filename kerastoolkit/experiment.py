@@ -185,7 +185,7 @@ class Experiment:
     jit_compile: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "batch_tokens"):
+        for name in ("epochs", "batch_tokens", "batch_size"):  # the recipes make the last of the one before
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
 

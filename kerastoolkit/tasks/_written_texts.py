@@ -84,7 +84,7 @@ def writing(name: str, *, key: str, result: str, smoothing: float, settings: dic
         return {key: np.array(probe, dtype=object), **given}
 
     def answer(network):
-        raise NotImplementedError("the merges are in the serving model, not in the task's description")
+        raise RuntimeError("a task made again from a run's description does not answer: the run's serving model does")
 
     return Task(
         name=name, encode=encode, loss=loss, metrics={"nats_per_token": nats_per_token}, weigh=weigh, answer=answer, score=score,
