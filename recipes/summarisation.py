@@ -22,7 +22,7 @@ def bbc_summarise_transformer(
     *, depth: int = 3, width: int = 256, heads: int = 4, feed_forward: int = 512, dropout: float = 0.2, norm_first: bool = True,
     vocabulary: int = 6000, smoothing: float = 0.1, epochs: int = 20, batch_tokens: int = 4096, learning_rate: float = 0.001,
     warm_up_steps: int = 1000, averaged: int = 5, document_tokens: int = 768, summary_tokens: int = 400,
-    paragraphs: bool = True, data: str = "bbc_news.jsonl.gz",
+    paragraphs: bool = True, pointer: bool = True, data: str = "bbc_news.jsonl.gz",
 ) -> Experiment:  # fmt: skip
     """Summaries of BBC news (Greene & Cunningham 2006, https://doi.org/10.1145/1143844.1143892) by a Transformer."""
     return _summaries(**locals())
@@ -32,14 +32,14 @@ def cnn_dailymail_transformer(
     *, depth: int = 4, width: int = 512, heads: int = 8, feed_forward: int = 2048, dropout: float = 0.1, norm_first: bool = True,
     vocabulary: int = 32000, smoothing: float = 0.1, epochs: int = 10, batch_tokens: int = 8192, learning_rate: float = 0.001,
     warm_up_steps: int = 4000, averaged: int = 5, document_tokens: int = 512, summary_tokens: int = 128,
-    paragraphs: bool = False, data: str = "cnn_dailymail",
+    paragraphs: bool = False, pointer: bool = True, data: str = "cnn_dailymail",
 ) -> Experiment:  # fmt: skip
     """Summaries of CNN and Daily Mail articles (See et al. 2017, https://arxiv.org/abs/1704.04368) by a Transformer."""
     return _summaries(**locals())
 
 
 def _summaries(*, depth, width, heads, feed_forward, dropout, norm_first, vocabulary, smoothing, epochs, batch_tokens,
-               learning_rate, warm_up_steps, averaged, document_tokens, summary_tokens, paragraphs, data):
+               learning_rate, warm_up_steps, averaged, document_tokens, summary_tokens, paragraphs, pointer, data):
     pairs = documents(data)
     merges = byte_pairs((text for key in ("document", "summary") for text in texts(pairs.train, key)), vocabulary=vocabulary)
     if paragraphs:
@@ -48,7 +48,7 @@ def _summaries(*, depth, width, heads, feed_forward, dropout, norm_first, vocabu
                       target_tokens=BytePairTokens(merges, summary_tokens), source="document", target="summary")  # fmt: skip
     network = transformer(
         source_vocabulary=vocabulary_size(merges), target_vocabulary=vocabulary_size(merges), depth=depth, width=width,
-        heads=heads, feed_forward=feed_forward, dropout=dropout, norm_first=norm_first)  # fmt: skip
+        heads=heads, feed_forward=feed_forward, dropout=dropout, norm_first=norm_first, pointer=pointer)  # fmt: skip
     steps = Batches(pairs.train.size, batch_tokens, pairs.train.lengths, batch_tokens).steps
     optimizer = CheckpointAveragingAdam(
         InverseSquareRoot(learning_rate, warm_up_steps), first=max(1, epochs - averaged + 1) * steps, every=steps)  # fmt: skip

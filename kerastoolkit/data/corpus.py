@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import gzip
 import hashlib
 import json
 import os
@@ -11,7 +10,6 @@ import re
 import shutil
 import tempfile
 import unicodedata
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,12 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from kerastoolkit.data import file_blocks
 from kerastoolkit.experiment import InputError, RunError
 
 FORMAT = 1  # of what is kept on disk; another number makes it anew
-BLOCK = 1 << 23  # bytes that are read at once
 LONGEST_WORD = 10_000  # characters; a longer run of letters is no text, and would be held in memory whole
-GZIP = b"\x1f\x8b"
 WITHOUT_LETTER = re.compile(r" [^\w ]+")  # marks and joiners that follow no letter or digit, as those between emoji
 JOINERS = "\u200c\u200d"  # parts of words in Persian and in the scripts of India, though Unicode calls them format characters
 
@@ -153,16 +150,16 @@ def _number(folder: Path, files: list[Path], lower: bool) -> None:
     before = np.memmap(first, np.int32, mode="r")
     # Not while reading: a folder may have more files than a block has words.
     counts = np.zeros(len(numbers), np.int64)
-    for start in range(0, total, BLOCK):
-        counts += np.bincount(before[start : start + BLOCK], minlength=len(counts))
+    for start in range(0, total, file_blocks.BLOCK):
+        counts += np.bincount(before[start : start + file_blocks.BLOCK], minlength=len(counts))
     order = np.argsort(-counts, kind="stable")
     rank = np.empty(len(order), np.int32)
     rank[order] = np.arange(len(order), dtype=np.int32)
     # Not through a memory map, where a full disk would kill the process.
     with open(folder / "tokens.npy", "wb") as out:
         np.lib.format.write_array_header_1_0(out, np.lib.format.header_data_from_array_1_0(before))
-        for start in range(0, total, BLOCK):
-            out.write(rank[before[start : start + BLOCK]])
+        for start in range(0, total, file_blocks.BLOCK):
+            out.write(rank[before[start : start + file_blocks.BLOCK]])
     del before
     first.unlink()
     np.save(folder / "counts.npy", counts[order])
@@ -174,7 +171,7 @@ def words_of_file(path: Path, *, lower: bool) -> Iterator[list[str]]:
     """The words of a UTF-8 file, gzip or not, in order, block by block."""
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     separators, rest, line = _Separators(), "", 1
-    for contents in _blocks(path):
+    for contents in file_blocks.file_blocks(path):
         try:
             text = decoder.decode(contents, final=not contents)
         except UnicodeDecodeError as error:
@@ -200,21 +197,6 @@ def _check_lengths(path: Path, text: str) -> None:
         if (end if end >= 0 else len(text)) - begin > LONGEST_WORD:
             got = f"got one that begins with {text[begin : begin + 20]}"
             raise InputError(f"{path}: a word must have at most {LONGEST_WORD:,} characters, {got}")
-
-
-def _blocks(path: Path) -> Iterator[bytes]:
-    """The bytes of a file, and at its end an empty block."""
-    try:
-        with open(path, "rb") as file:
-            is_gzip = file.peek(2)[:2] == GZIP
-        with gzip.open(path) if is_gzip else open(path, "rb") as file:
-            while block := file.read(BLOCK):
-                yield block
-        yield b""
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: the gzip file is damaged or cut off ({error})") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
 class _Separators(dict):

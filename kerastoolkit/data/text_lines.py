@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-from kerastoolkit.data.corpus import _blocks
+from kerastoolkit.data.file_blocks import file_blocks
 from kerastoolkit.experiment import InputError
 
 LONGEST_LINE = 10_000_000  # bytes; a longer one is no line of text, and would be held in memory whole
@@ -26,7 +26,7 @@ def text_lines(path: Path, *, most_bytes: int) -> Iterator[str]:
         InputError: it is not UTF-8 (with the line), damaged, too long, or has too long a line.
     """
     rest, number, total = b"", 0, 0
-    for block in _blocks(path):  # the last one is empty
+    for block in file_blocks(path):  # the last one is empty
         total += len(block)
         if total > most_bytes:
             raise InputError(f"{path}: a text may have at most {most_bytes:,} bytes (unpacked), got more")

@@ -9,6 +9,7 @@ from kerastoolkit.layers.gaussian_sample import GaussianSample as GaussianSample
 from kerastoolkit.layers.local_response_normalization import (
     LocalResponseNormalization as LocalResponseNormalization,
 )
+from kerastoolkit.layers.pointer_generator import PointerGenerator as PointerGenerator
 from kerastoolkit.layers.recurrent import GRU as GRU
 from kerastoolkit.layers.recurrent import LSTM as LSTM
 from kerastoolkit.layers.recurrent import SimpleRNN as SimpleRNN

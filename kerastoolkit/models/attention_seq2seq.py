@@ -5,6 +5,7 @@ from keras import layers, ops
 
 from kerastoolkit.layers import GRU, LSTM
 from kerastoolkit.layers.attention_decoder import ATTENTION, CELLS, AttentionDecoder, ReverseTexts
+from kerastoolkit.models._arguments import check_rate, check_sizes
 
 _ENCODERS = {"gru": GRU, "lstm": LSTM}
 
@@ -43,15 +44,10 @@ def attention_seq2seq(
     for name, value, known in (("cell", cell, CELLS), ("attention", attention, ATTENTION)):
         if value not in known:
             raise ValueError(f"{name} must be {' or '.join(map(repr, known))}, got {value!r}")
-    sizes = {"source_vocabulary": source_vocabulary, "target_vocabulary": target_vocabulary, "units": units,
-             "embedding": embedding}  # fmt: skip
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ValueError(f"{name} must be a positive integer, got {size!r}")
+    check_sizes(source_vocabulary=source_vocabulary, target_vocabulary=target_vocabulary, units=units, embedding=embedding)
     if units % 2:
         raise ValueError(f"units must be even, half for each direction of the encoder, got {units}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be in [0, 1), got {dropout!r}")
+    check_rate("dropout", dropout)
 
     source = keras.Input((None,), dtype="int32", name="source_tokens")
     target = keras.Input((None,), dtype="int32", name="target_tokens")

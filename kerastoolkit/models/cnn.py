@@ -6,7 +6,8 @@ import keras
 from keras import layers
 
 from kerastoolkit.layers import BatchNormalization
-from kerastoolkit.models._image import check_rate, image_input
+from kerastoolkit.models._arguments import check_rate
+from kerastoolkit.models._image import image_input
 
 
 def cnn(

@@ -6,7 +6,8 @@ import keras
 from keras import layers
 
 from kerastoolkit.layers import BatchNormalization, LocalResponseNormalization
-from kerastoolkit.models._image import check_rate, image_input
+from kerastoolkit.models._arguments import check_rate
+from kerastoolkit.models._image import image_input
 
 # Szegedy et al. 2014, table 1: channels of #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5 and pool proj. Between
 # the stages are pools that halve the image.

@@ -6,6 +6,7 @@ import keras
 from keras import layers
 
 from kerastoolkit.layers import GRU, LSTM, SimpleRNN
+from kerastoolkit.models._arguments import check_rate, check_sizes
 
 _CELLS = {"simple_rnn": SimpleRNN, "lstm": LSTM, "gru": GRU}
 
@@ -124,8 +125,5 @@ def _recurrent(cell: str, units: int, reset_after: bool, jit_compile: bool | Non
 def _check(*, cell, dropout, **sizes):
     if cell not in _CELLS:
         raise ValueError(f"cell must be {', '.join(map(repr, _CELLS))}, got {cell!r}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be in [0, 1), got {dropout!r}")
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ValueError(f"{name} must be a positive integer, got {size!r}")
+    check_rate("dropout", dropout)
+    check_sizes(**sizes)

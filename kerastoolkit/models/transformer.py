@@ -3,7 +3,9 @@
 import keras
 from keras import layers, ops
 
+from kerastoolkit.layers.pointer_generator import PointerGenerator
 from kerastoolkit.layers.transformer import EPSILON, PositionEncoding, TransformerDecoderBlock, TransformerEncoderBlock
+from kerastoolkit.models._arguments import check_rate, check_sizes
 
 
 def transformer(
@@ -17,6 +19,7 @@ def transformer(
     dropout: float = 0.1,
     shared_embeddings: bool = True,
     norm_first: bool = False,
+    pointer: bool = False,
 ) -> keras.Model:
     """Transformer: Vaswani et al. 2017, section 3, https://arxiv.org/abs/1706.03762.
 
@@ -37,24 +40,22 @@ def transformer(
             three.
         norm_first: normalise what goes into each part of a block and not the sum after it, and once more after the last block
             (Xiong et al. 2020, https://arxiv.org/abs/2002.04745), which trains without a warm-up.
+        pointer: the network can also point at a token of the source, to copy it (See et al. 2017, section 2.2,
+            https://arxiv.org/abs/1704.04368): ``layers.PointerGenerator``. The logits are then logarithms of probabilities.
     Raises:
-        ValueError: a number is too small, the heads do not part the width, the width is odd, or embeddings are to be shared by
-            vocabularies of different sizes.
+        ValueError: a number is too small, the heads do not part the width, the width is odd, or embeddings are to be shared, or
+            tokens copied, between vocabularies of different sizes.
     """
-    sizes = {"source_vocabulary": source_vocabulary, "target_vocabulary": target_vocabulary, "depth": depth, "width": width,
-             "heads": heads, "feed_forward": feed_forward}  # fmt: skip
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ValueError(f"{name} must be a positive integer, got {size!r}")
+    check_sizes(source_vocabulary=source_vocabulary, target_vocabulary=target_vocabulary, depth=depth, width=width, heads=heads,
+                feed_forward=feed_forward)  # fmt: skip
     if width % heads or width % 2:
         raise ValueError(f"width must be even and a multiple of heads ({heads}), got {width}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be in [0, 1), got {dropout!r}")
-    if shared_embeddings and source_vocabulary != target_vocabulary:
-        raise ValueError(
-            "shared_embeddings need one vocabulary for source and target,"
-            f" got {source_vocabulary} and {target_vocabulary} tokens"
-        )
+    check_rate("dropout", dropout)
+    for name, wanted in (("shared_embeddings need", shared_embeddings), ("a pointer needs", pointer)):
+        if wanted and source_vocabulary != target_vocabulary:
+            raise ValueError(
+                f"{name} one vocabulary for source and target, got {source_vocabulary} and {target_vocabulary} tokens"
+            )
     block = {"heads": heads, "feed_forward": feed_forward, "dropout": dropout, "norm_first": norm_first}
     # Of variance 1 after the scaling of section 3.4, as in the authors' program.
     initializer = keras.initializers.RandomNormal(stddev=width**-0.5)
@@ -90,6 +91,8 @@ def transformer(
         logits = embed_target(x, reverse=True)
     else:
         logits = layers.Dense(target_vocabulary, use_bias=False, name="logits")(x)
+    if pointer:
+        logits = PointerGenerator(name="pointer")(x, logits, memory, source)
     return keras.Model([source, target], logits, name="transformer")
 
 

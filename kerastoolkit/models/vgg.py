@@ -11,7 +11,8 @@ import keras
 from keras import layers
 
 from kerastoolkit.layers import BatchNormalization
-from kerastoolkit.models._image import check_rate, image_input
+from kerastoolkit.models._arguments import check_rate
+from kerastoolkit.models._image import image_input
 from kerastoolkit.weights import load_image_weights
 
 CONVOLUTIONS = {  # Simonyan & Zisserman 2014, table 1, columns A, B, D and E: convolutions in each stage.

@@ -3,7 +3,7 @@
 Works for every network that takes ``source_tokens`` and ``target_tokens`` and whose layers are named as in
 ``models.transformer``: ``memory`` gives what the encoder found; the target's embedding, the layers whose names begin with
 ``decoder_`` and the logits follow one on the other, and each treats a position alone or has ``start``, ``first_state`` and
-``step`` (see ``layers.transformer``).
+``step`` (see ``layers.transformer``); a layer ``pointer``, if there is one, comes last (see ``layers.pointer_generator``).
 """
 
 from __future__ import annotations
@@ -36,34 +36,37 @@ class TokenByToken:
         names = {layer.name for layer in network.layers}
         self.embedding = network.get_layer("embedding" if "embedding" in names else "target_embedding")
         self.logits = network.get_layer("logits") if "logits" in names else lambda x: self.embedding(x, reverse=True)
+        self.pointer = network.get_layer("pointer") if "pointer" in names else None
 
     def start(self, source_tokens: Any) -> list[Any]:
         """What does not change while a text is written; each tensor's first dimension is the batch."""
         memory, mask = self.encoder(source_tokens), source_tokens != PADDING
-        return [layer.start(memory, mask) if hasattr(layer, "start") else () for layer in self.layers]
+        constants = [layer.start(memory, mask) if hasattr(layer, "start") else () for layer in self.layers]
+        return [*constants, self.pointer.start(memory, source_tokens) if self.pointer else ()]
 
     def first_state(self, constants: list[Any], number: int | Any) -> list[Any]:
         """What ``step`` begins with, for ``number`` texts of each source: tensors (batch, number, ...)."""
         return [
             layer.first_state(constant, number) if hasattr(layer, "start") else ()
-            for layer, constant in zip(self.layers, constants, strict=True)
+            for layer, constant in zip(self.layers, constants[:-1], strict=True)
         ]
 
     def step(self, tokens: Any, constants: list[Any], state: list[Any], position: Any) -> tuple[Any, list[Any]]:
         """tokens (batch, number) at ``position`` -> (logits (batch, number, vocabulary) of the next tokens, new state)."""
         x, after = self.embedding(tokens), []
-        for layer, constant, before in zip(self.layers, constants, state, strict=True):
+        for layer, constant, before in zip(self.layers, constants[:-1], state, strict=True):
             if hasattr(layer, "step"):
                 x, new = layer.step(x, constant, before, position)
                 after.append(new)
             else:
                 x = layer(x)
                 after.append(())
-        return self.logits(x), after
+        logits = self.logits(x)
+        return (self.pointer.point(x, logits, *constants[-1]) if self.pointer else logits), after
 
     def attention(self, source_tokens: Any, target_tokens: Any) -> Any:
-        """(batch, target length, source length) float: how much the last layer that looks at the source looked at each of its
-        tokens when it wrote each token of the target, which ends with END; the mean of its heads."""
+        """(batch, target length, source length) float: how much the last layer that looks at the source, the pointer if there is
+        one, looked at each of its tokens when it wrote each token of the target, which ends with END; the mean of its heads."""
         memory, mask = self.encoder(source_tokens), source_tokens != PADDING
         x, weights = self.embedding(shifted(target_tokens)), None
         for layer in self.layers:
@@ -71,6 +74,8 @@ class TokenByToken:
                 x, weights = layer(x, memory, mask, return_weights=True)
             else:
                 x = layer(x)
+        if self.pointer:
+            return self.pointer.look(x, *self.pointer.start(memory, source_tokens))[1]
         return tf.reduce_mean(weights, axis=1) if len(weights.shape) == 4 else weights
 
 

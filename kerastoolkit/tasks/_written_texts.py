@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +126,16 @@ def pictures(serving: keras.Model, key: str, result: str, texts: Sequence[str]) 
     answers = attention_model(serving, key, result)(with_settings({key: tf.constant(list(texts))}, SETTINGS))
     found = [{name: np.asarray(values)[i] for name, values in answers.items()} for i in range(len(texts))]
     return {f"attention_{i}": attention_picture(each, each[result].decode()) for i, each in enumerate(found, start=1)}
+
+
+def decoded(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], key: str, truth: str,
+            result: str) -> tuple[list[str], list[str], list[str]]:  # fmt: skip
+    """(what was given, what people wrote for it, what was answered) of the batches that ``Task.score`` gets."""
+    given, truths, answers = [], [], []
+    for raw, answered in batches:
+        for texts, values in ((given, raw[key]), (truths, raw[truth]), (answers, answered[result])):
+            texts += [text.decode() for text in values]
+    return given, truths, answers
 
 
 def _shown(pieces: np.ndarray) -> list[str]:

@@ -12,8 +12,16 @@ import numpy as np
 
 from kerastoolkit.experiment import Data, Report, Task, described
 from kerastoolkit.serving.byte_pairs import Merges
-from kerastoolkit.tasks._text_scores import copied_share, lead, length_ratio, random_sentences, repeated_share, rouge_scores
-from kerastoolkit.tasks._written_texts import answer_with, composed, pictures, read_file, source_tokens, writing
+from kerastoolkit.tasks._text_scores import (
+    copied_share,
+    lead,
+    length_ratio,
+    random_sentences,
+    repeated_share,
+    rouge_scores,
+    sentences,
+)
+from kerastoolkit.tasks._written_texts import answer_with, composed, decoded, pictures, read_file, source_tokens, writing
 
 KEY, RESULT, TRUTH = "document", "summary", "summary"
 SENTENCES = 3  # of the baselines: lead-3 and as many at random
@@ -54,22 +62,22 @@ def _read(given: list[str]) -> tuple[list[str], dict[str, Any]]:
 
 
 def _score(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], data: Data, serving: keras.Model) -> Report:
-    documents, answers, truths = [], [], []
-    for raw, answered in batches:
-        documents += [text.decode() for text in raw[KEY]]
-        truths += [text.decode() for text in raw[TRUTH]]
-        answers += [text.decode() for text in answered[RESULT]]
-    figures = rouge_scores(answers, truths)
-    figures |= {"length_ratio": length_ratio(answers, truths), "repeated": repeated_share(answers),
-                "copied_from_source": copied_share(answers, documents)}  # fmt: skip
+    documents, truths, answers = decoded(batches, KEY, TRUTH, RESULT)
+    # Longer texts share more words with a long reference: so the first sentences are told at the summaries' length, too.
+    as_many = max(1, round(float(np.mean([len(sentences(answer)) for answer in answers]))))
     baselines = {
-        f"the first {SENTENCES} sentences": rouge_scores([lead(text, SENTENCES) for text in documents], truths),
-        f"{SENTENCES} sentences at random": rouge_scores(
-            [random_sentences(text, SENTENCES, seed) for seed, text in enumerate(documents)], truths
-        ),
+        f"{SENTENCES} sentences at random": [random_sentences(text, SENTENCES, seed) for seed, text in enumerate(documents)],
+        **{f"the first {n} sentences": [lead(text, n) for text in documents] for n in sorted({SENTENCES, as_many})},
     }
+    figures = {**_figures(answers, truths), "repeated": repeated_share(answers),
+               "copied_from_source": copied_share(answers, documents)}  # fmt: skip
     rows = zip(documents[:SHOWN], answers, truths, strict=False)
     table = [{"document": text[:200], "summary": answer, "reference": truth} for text, answer, truth in rows]
     return Report(
-        figures, baselines=baselines, tables={"it writes": table}, pictures=pictures(serving, KEY, RESULT, documents[:1])
+        figures, baselines={name: _figures(texts, truths) for name, texts in baselines.items()},
+        tables={"it writes": table}, pictures=pictures(serving, KEY, RESULT, documents[:1])
     )
+
+
+def _figures(answers: list[str], truths: list[str]) -> dict[str, float]:
+    return {**rouge_scores(answers, truths), "length_ratio": length_ratio(answers, truths)}

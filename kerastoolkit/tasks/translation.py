@@ -13,7 +13,7 @@ import numpy as np
 from kerastoolkit.experiment import Data, Report, Task, described
 from kerastoolkit.serving.byte_pairs import Merges
 from kerastoolkit.tasks._text_scores import copied_share, length_ratio, translation_scores, worst_and_best
-from kerastoolkit.tasks._written_texts import answer_with, composed, pictures, read_file, source_tokens, writing
+from kerastoolkit.tasks._written_texts import answer_with, composed, decoded, pictures, read_file, source_tokens, writing
 
 KEY, RESULT, TRUTH = "source", "translation", "target"
 SHOWN = 4
@@ -61,11 +61,7 @@ def _read(given: list[str]) -> tuple[list[str], dict[str, Any]]:
 
 
 def _score(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], data: Data, serving: keras.Model) -> Report:
-    sources, answers, truths = [], [], []
-    for raw, answered in batches:
-        sources += [text.decode() for text in raw[KEY]]
-        truths += [text.decode() for text in raw[TRUTH]]
-        answers += [text.decode() for text in answered[RESULT]]
+    sources, truths, answers = decoded(batches, KEY, TRUTH, RESULT)
     figures, signatures = translation_scores(answers, truths)
     figures |= {"copied_from_source": copied_share(answers, sources), "length_ratio": length_ratio(answers, truths)}
     copied, _ = translation_scores(sources, truths)

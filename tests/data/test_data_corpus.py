@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from kerastoolkit.data import corpus
+from kerastoolkit.data import corpus, file_blocks
 from kerastoolkit.data.corpus import read_corpus, words_of_file
 from kerastoolkit.experiment import InputError, RunError
 
@@ -105,7 +105,7 @@ def test_the_dotted_capital_i_becomes_a_small_one_with_a_dot(text):
 def test_a_final_sigma_is_one_wherever_the_text_is_cut(text, monkeypatch):
     path = text("ΟΔΟΣ, ΟΔΟΣΑ.")
     for block in (1, 3, 100):
-        monkeypatch.setattr(corpus, "BLOCK", block)
+        monkeypatch.setattr(file_blocks, "BLOCK", block)
         assert words_of(path) == ["οδος", "οδοσα"]
 
 
@@ -114,18 +114,18 @@ def test_a_final_sigma_is_one_wherever_the_text_is_cut(text, monkeypatch):
 @pytest.mark.parametrize("block", [1, 2, 3, 4, 5, 6, 7, 1 << 20])
 def test_a_text_cut_anywhere_has_the_words_of_the_whole(text, monkeypatch, block, form, lower):
     contents = unicodedata.normalize(form, MIXED + "a≠b =\u0338c \u2764\ufe0fd e\u0301\u0323" + MIXED)
-    monkeypatch.setattr(corpus, "BLOCK", block)
+    monkeypatch.setattr(file_blocks, "BLOCK", block)
     assert words_of(text(contents), lower) == slow_words(contents, lower)
 
 
 def test_words_are_given_block_by_block(text, monkeypatch):
-    monkeypatch.setattr(corpus, "BLOCK", 100)
+    monkeypatch.setattr(file_blocks, "BLOCK", 100)
     assert [len(words) for words in words_of_file(text("four " * 100), lower=True)] == [20] * 5
 
 
 @pytest.mark.parametrize("block", [3, 1 << 20])
 def test_random_characters_have_the_words_of_a_slow_twin(text, monkeypatch, block):
-    monkeypatch.setattr(corpus, "BLOCK", block)
+    monkeypatch.setattr(file_blocks, "BLOCK", block)
     some = list("aB1 .\n\u0301\u0338=\u1100\u1161\u11a8가\u200d\ufe0f\u2764\u09c7\u09beİΣ\U0001f468\U00020000")
     for seed in range(30):
         contents = "".join(np.random.default_rng(seed).choice(some, 80))
@@ -134,7 +134,7 @@ def test_random_characters_have_the_words_of_a_slow_twin(text, monkeypatch, bloc
 
 @pytest.mark.parametrize("block", [7, 1 << 23])
 def test_a_corpus_is_that_of_a_slow_twin(text, monkeypatch, block):
-    monkeypatch.setattr(corpus, "BLOCK", block)
+    monkeypatch.setattr(file_blocks, "BLOCK", block)
     contents = " ".join(np.random.default_rng(0).choice(MIXED.split(), 300))
     words = slow_words(contents)
     counts = Counter(words)  # in the order of their first occurrence
@@ -203,7 +203,7 @@ def test_hidden_files_and_folders_are_left_out(text, tmp_path):
 
 @pytest.mark.parametrize("block", [1, 2, 4, 100])
 def test_a_byte_order_mark_is_no_part_of_a_word(text, monkeypatch, block):
-    monkeypatch.setattr(corpus, "BLOCK", block)
+    monkeypatch.setattr(file_blocks, "BLOCK", block)
     assert words_of(text(b"\xef\xbb\xbfone two")) == ["one", "two"]
 
 
@@ -319,7 +319,7 @@ def test_a_text_that_cannot_be_used_is_refused(text, contents, arguments, messag
 
 @pytest.mark.parametrize("block", [1, 2, 3, 5, 100])
 def test_the_line_of_a_wrong_byte_is_told_wherever_the_text_is_cut(text, monkeypatch, block):
-    monkeypatch.setattr(corpus, "BLOCK", block)
+    monkeypatch.setattr(file_blocks, "BLOCK", block)
     with pytest.raises(InputError, match="line 4: must be UTF-8 text, got the byte 0xed$"):
         words_of(text("one\ntwo\r\n\n한".encode() + "한".encode()[:2] + b"\nfive"))
 
@@ -353,10 +353,10 @@ def test_a_word_longer_than_any_is_refused_wherever_it_stands(text, cache, befor
 
 @pytest.mark.parametrize("block", [1_000, 9_999])
 def test_a_word_longer_than_any_is_refused_before_its_end_was_read(text, monkeypatch, block):
-    monkeypatch.setattr(corpus, "BLOCK", block)
+    monkeypatch.setattr(file_blocks, "BLOCK", block)
     read = []
-    blocks = corpus._blocks
-    monkeypatch.setattr(corpus, "_blocks", lambda path: (read.append(len(each)) or each for each in blocks(path)))
+    blocks = file_blocks.file_blocks
+    monkeypatch.setattr(file_blocks, "file_blocks", lambda path: (read.append(len(each)) or each for each in blocks(path)))
     with pytest.raises(InputError, match="a word must have at most 10,000 characters"):
         words_of(text(b"y" * 100_000))
     assert sum(read) < 20_000

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerastoolkit.data import corpus, multi30k_files, pair_files, strings
+from kerastoolkit.data import file_blocks, multi30k_files, pair_files, strings
 from kerastoolkit.data import text_lines as lines_module
 from kerastoolkit.data.sentence_pairs import multi30k, sentence_pairs, texts
 from kerastoolkit.data.strings import cut, held_source
@@ -112,7 +112,7 @@ def test_a_wrong_file_with_two_columns_is_refused_with_its_line(write, contents,
 
 @pytest.mark.parametrize("block", [1, 2, 5, 64])
 def test_lines_are_the_same_wherever_a_file_is_cut(write, monkeypatch, block):
-    monkeypatch.setattr(corpus, "BLOCK", block)
+    monkeypatch.setattr(file_blocks, "BLOCK", block)
     contents = "\ufeff읽기 테스트\r\n\n\u2028나\rb\nlast"
     path = write("lines.txt", contents)
     assert list(text_lines(path, most_bytes=99)) == ["읽기 테스트\r", "", "\u2028나\rb", "last"]
@@ -121,9 +121,10 @@ def test_lines_are_the_same_wherever_a_file_is_cut(write, monkeypatch, block):
 @pytest.mark.parametrize("end", ["", ".gz"], ids=["plain", "gzip"])
 def test_a_file_too_large_is_refused_before_it_was_read_to_its_end(write, monkeypatch, end):
     monkeypatch.setattr(pair_files, "MOST_BYTES", 1_000)
-    monkeypatch.setattr(corpus, "BLOCK", 100)
+    monkeypatch.setattr(file_blocks, "BLOCK", 100)
     read = []
-    monkeypatch.setattr(lines_module, "_blocks", lambda path: (read.append(len(each)) or each for each in corpus._blocks(path)))
+    blocks = file_blocks.file_blocks
+    monkeypatch.setattr(lines_module, "file_blocks", lambda path: (read.append(len(each)) or each for each in blocks(path)))
     with pytest.raises(InputError, match=r"a text may have at most 1,000 bytes \(unpacked\), got more$"):
         sentence_pairs(write(f"pairs.tsv{end}", "a\tb\n" * 100_000))
     assert sum(read) <= 1_100
@@ -133,7 +134,7 @@ def test_a_file_too_large_is_refused_before_it_was_read_to_its_end(write, monkey
 @pytest.mark.parametrize("ending", ["", "\n"], ids=["unended", "ended"])
 def test_a_line_too_long_is_refused_before_its_end_was_read(write, monkeypatch, ending):
     monkeypatch.setattr(lines_module, "LONGEST_LINE", 50)
-    monkeypatch.setattr(corpus, "BLOCK", 10)
+    monkeypatch.setattr(file_blocks, "BLOCK", 10)
     with pytest.raises(InputError, match=r"pairs.tsv, line 2: a line may have at most 50 bytes, got more$"):
         sentence_pairs(write("pairs.tsv", "a\tb\n" + "x" * 51 + ending))
     assert whole(write("fits.tsv", "a\t" + "x" * 48 + ending)) == [("a", "x" * 48)]

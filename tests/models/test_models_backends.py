@@ -63,7 +63,8 @@ families = [
     *((models.denoising_autoencoder(input_shape=(9, 7, 3), noise=noise, level=(0.1, 0.3), filters=filters, hidden=(16,)),
        pixels, pixels, bernoulli_nll) for noise, filters in (("gaussian", (4, 8)), ("masking", ()), ("salt_and_pepper", ()))),
     *((models.transformer(source_vocabulary=5, target_vocabulary=5, depth=1, width=8, heads=2, feed_forward=12,
-                          norm_first=new, shared_embeddings=not new), texts, tokens, crossentropy) for new in (False, True)),
+                          norm_first=new, shared_embeddings=not new, pointer=new), texts, tokens, crossentropy)
+      for new in (False, True)),
     *((models.attention_seq2seq(source_vocabulary=5, target_vocabulary=5, cell=cell, attention=attention, units=4, embedding=3),
        texts, tokens, crossentropy) for cell in ("gru", "lstm") for attention in ("additive", "dot")),
     variational(likelihood="bernoulli", hidden=(8,)),

@@ -211,6 +211,12 @@ def test_embeddings_that_are_not_shared_are_three():
     assert made.output.shape == (None, None, 9)
 
 
+def test_a_pointer_adds_two_products_and_a_gate():
+    width = SMALL["width"]
+    added = models.transformer(**SMALL, pointer=True).count_params() - models.transformer(**SMALL).count_params()
+    assert added == 2 * width * width + 2 * width + 1
+
+
 def test_norm_first_adds_a_norm_after_each_half():
     assert models.transformer(**SMALL, norm_first=True).count_params() == count(8, 12, depth=2) + 11 * 8 + 2 * 2 * 8
 
@@ -239,6 +245,8 @@ def test_embeddings_begin_with_the_variance_that_the_scaling_makes_1():
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
         ({"dropout": -0.1}, r"dropout must be in \[0, 1\), got -0.1"),
         ({"target_vocabulary": 12}, "shared_embeddings need one vocabulary for source and target, got 11 and 12 tokens"),
+        ({"target_vocabulary": 12, "shared_embeddings": False, "pointer": True},
+         "a pointer needs one vocabulary for source and target, got 11 and 12 tokens"),
     ],
 )
 def test_a_wrong_argument_is_refused(change, message):

@@ -16,6 +16,7 @@ RECURRENT = {**SIZES, "units": 12, "embedding": 6}
 NETWORKS = {
     "post_norm": (models.transformer, TRANSFORMER),
     "norm_first": (models.transformer, {**TRANSFORMER, "norm_first": True, "shared_embeddings": False}),
+    "post_norm_pointer": (models.transformer, {**TRANSFORMER, "pointer": True}),
     **{
         f"{cell}_{attention}": (models.attention_seq2seq, {**RECURRENT, "cell": cell, "attention": attention})
         for cell in ("gru", "lstm")
@@ -55,11 +56,11 @@ def changed(before, after):
 
 @every_network
 def test_logits_are_as_long_as_the_target_and_as_wide_as_its_vocabulary(name):
-    change = {"target_vocabulary": 9, **({"shared_embeddings": False} if name == "post_norm" else {})}
-    network = made(name, **change)
+    change = {"post_norm": {"shared_embeddings": False}, "post_norm_pointer": {"source_vocabulary": 9}}.get(name, {})
+    network = made(name, target_vocabulary=9, **change)
     assert network.output.shape == (None, None, 9)
-    assert network([SOURCE, TARGET[:, :3] % 9]).shape == (3, 3, 9)
-    assert network([SOURCE[:, :2], np.tile(TARGET, 3) % 9]).shape == (3, 12, 9)
+    assert network([SOURCE % 9, TARGET[:, :3] % 9]).shape == (3, 3, 9)
+    assert network([SOURCE[:, :2] % 9, np.tile(TARGET, 3) % 9]).shape == (3, 12, 9)
 
 
 @every_network

@@ -17,7 +17,7 @@ TRANSFORMER = {"source_vocabulary": VOCABULARY, "target_vocabulary": VOCABULARY,
 RECURRENT = {"source_vocabulary": VOCABULARY, "target_vocabulary": VOCABULARY, "units": 10, "embedding": 6, "dropout": 0.1}
 NETWORKS = {
     "post_norm": (models.transformer, TRANSFORMER),
-    "norm_first": (models.transformer, {**TRANSFORMER, "norm_first": True, "shared_embeddings": False}),
+    "norm_first": (models.transformer, {**TRANSFORMER, "norm_first": True, "shared_embeddings": False, "pointer": True}),
     **{
         f"{cell}_{attention}": (models.attention_seq2seq, {**RECURRENT, "cell": cell, "attention": attention})
         for cell in ("gru", "lstm")

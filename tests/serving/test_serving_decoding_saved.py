@@ -31,6 +31,7 @@ def as_model(layer):
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_model_that_writes_is_saved_exported_and_loaded(network, tmp_path):
+    keras.utils.set_random_seed(3)  # with others, all rows may be empty texts
     model = as_model(Decode(network()))
     expected = model(GIVEN)
     assert len({tuple(text) for text in expected["tokens"].numpy()}) > 1
