@@ -7,6 +7,7 @@ newest are kept, so that a damaged newest one costs minutes, not the run.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -86,7 +87,8 @@ def write_file(path: Path, data: bytes | str) -> None:
         os.replace(temporary, path)
         _flush_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise RunError(f"{path} could not be written ({error.strerror})") from error
 
 

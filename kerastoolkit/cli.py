@@ -236,6 +236,7 @@ def evaluate_command(run: str, split: str, data: str | None, data_dir: str | Non
     "predict last prices.csv --out answers",
     'predict last "ROMEO:" --set temperature=0.7 --set length=300',
     'predict runs/text8-cbow/1 king "king - man + woman" "cup ~ mug"',
+    'predict runs/multi30k-transformer/1 "Ein Hund läuft." letters.txt --set beams=1',
 )
 @click.argument("target", metavar="RUN|SAVEDMODEL")
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
@@ -246,7 +247,9 @@ def predict_command(target: str, inputs: tuple[str, ...], out: str | None, setti
     """Answer for inputs of your own.
 
     Images for a classifier, a CSV file for a forecaster, a prompt for a language model, whose settings are temperature, top_k,
-    length and seed; for word vectors a word, "king - man + woman" or "cup ~ mug", and the setting count.
+    length and seed; for word vectors a word, "king - man + woman" or "cup ~ mug", and the setting count; for a translator a
+    sentence or a file of lines, for a summariser a text or a file of one, with the settings beams, length_penalty, longest,
+    temperature, top_k, top_p and seed.
     """
     chosen = _pairs(settings)
     with _verb(None, as_json):

@@ -49,7 +49,8 @@ def evaluate(
     _check_same_kind(examples, record)
     _check_same_size(examples, serving)
     began = time.monotonic()
-    report = task.score(answered(serving, examples, split, task.settings, task.answered_at_once), examples, serving, **scoring)
+    answering = {**task.settings, **{name: value for name, value in scoring.items() if name in task.settings}}
+    report = task.score(answered(serving, examples, split, answering, task.answered_at_once), examples, serving, **scoring)
     result = {
         "run": str(folder), "recipe": record["recipe"], "data": examples.name, "split": split, "examples": source.size,
         "figures": report.figures, "baselines": report.baselines, **({"settings": scoring} if scoring else {}),

@@ -120,7 +120,8 @@ class Task:
         draw: (raw inputs of one example, its answers, name) -> matplotlib Figure.
         probe: serving model -> raw inputs of made-up examples, on which an export is compared with the run.
         settings: what ``answer`` takes besides what ``preprocess`` gives, (batch,) each: name -> default, an int or a float.
-        scoring: what ``score`` takes besides, by keyword: name -> default, an int, a float or a text.
+        scoring: what ``score`` takes besides, by keyword: name -> default, an int, a float or a text. The answers that it scores
+            are made with those of them that are ``settings``, too.
         endpoints: decoded part of the serving model -> {name: model}, which ``export`` writes beside ``serve``.
         asks: the one of ``endpoints`` that ``predict`` asks, whose answers ``tell`` and ``draw`` get.
         formats: what ``export`` writes besides SavedModels: name of a format -> (serving model, path), which writes a file.

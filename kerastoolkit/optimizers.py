@@ -90,7 +90,7 @@ class CheckpointAveragingAdam(keras.optimizers.Adam):
     2017, sections 5.3 and 6.1, https://arxiv.org/abs/1706.03762.
 
     The network is scored and saved with the mean of the weights after steps ``first``, ``first + every`` and so on; before
-    ``first`` with the weights themselves.
+    ``first`` with the weights themselves. Training that goes on with another ``first`` begins its mean anew.
 
     Args:
         learning_rate: a number or a schedule.
@@ -107,27 +107,53 @@ class CheckpointAveragingAdam(keras.optimizers.Adam):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
 
+    def build(self, variables):
+        built = self.built
+        super().build(variables)
+        if not built:
+            # What the mean is of, kept with it: a training that is given more epochs goes on with another ``first``.
+            self.since = self.add_variable((), initializer="zeros", dtype="int64", name="averaged_since")
+            self.number = self.add_variable((), initializer="zeros", dtype="int64", name="averaged_number")
+
     def _update_model_variables_moving_average(self, trainable_variables):
         # Keras calls this after each step, where ``use_ema`` is on; what it would keep is a moving average.
         done = self.iterations + 1  # this step is not counted yet
         since = done - self.first
         counted = ops.logical_and(since >= 0, ops.equal(since % self.every, 0))
-        share = 1.0 / ops.cast(since // self.every + 1, "float32")
+        number = ops.where(ops.equal(self.since, self.first), self.number, 0)
 
         def average():
             for variable, mean in zip(trainable_variables, self._model_variables_moving_average, strict=True):
-                mean.assign(mean + (variable - mean) * ops.cast(share, mean.dtype))
-            return ops.convert_to_tensor(0)
+                mean.assign(mean + (variable - mean) / ops.cast(number + 1, mean.dtype))
+            return number + 1
 
-        ops.cond(counted, average, lambda: ops.convert_to_tensor(0))
+        self.number.assign(ops.cond(counted, average, lambda: number))
+        self.since.assign(self.first)
 
     def finalize_variable_values(self, var_list):
-        if ops.convert_to_numpy(self.iterations) >= self.first:
+        if ops.convert_to_numpy(self.number) and ops.convert_to_numpy(self.since) == self.first:
             super().finalize_variable_values(var_list)
 
     def get_config(self):
         config = super().get_config()
         return {**{key: value for key, value in config.items() if key != "use_ema"}, "first": self.first, "every": self.every}
+
+
+def averaging_adam(learning_rate: float, *, warm_up_steps: int, averaged: int, epochs: int,
+                   steps: int) -> CheckpointAveragingAdam:  # fmt: skip
+    """Adam with the Transformer's learning rate and the mean of the last epochs' weights.
+
+    Args:
+        learning_rate, warm_up_steps: see ``InverseSquareRoot``.
+        averaged: how many epochs' last weights are averaged, at least 1: the training's last ones.
+        epochs, steps: of the training, and of each epoch.
+    Raises:
+        ValueError: a number is below 1.
+    """
+    if averaged < 1:
+        raise ValueError(f"averaged must be at least 1, got {averaged}")
+    first = max(1, epochs - averaged + 1) * steps
+    return CheckpointAveragingAdam(InverseSquareRoot(learning_rate, warm_up_steps), first=first, every=steps)
 
 
 def sgd(network: keras.Model, learning_rate, *, momentum: float = 0.9, weight_decay: float = 0.0, nesterov: bool = False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from kerastoolkit.runs import find_finished_run
 from kerastoolkit.serving.model import load_serving_model, with_settings
 
 MOST_AT_ONCE = 32
+MOST_IN_NAME = 100  # bytes that a picture takes over into its name of what it shows; a file system takes 255
 REFUSED = re.compile(r"assertion failed: \[(\w+ must be [^\]]*, got)\] \[([^ \]]*)")
 
 
@@ -57,7 +59,7 @@ def predict(
                 files = {".png": charts.png(figure), **(task.files(answered) if task.files else {})}
                 for ending, contents in files.items():
                     # The number keeps apart inputs of the same name from different folders.
-                    _write(Path(out), f"{start + i + 1:03d}-{Path(name).stem}{ending}", contents)
+                    _write(Path(out), f"{start + i + 1:03d}-{_stem(name)}{ending}", contents)
     return rows
 
 
@@ -99,6 +101,11 @@ def _example(batch: dict[str, Any], number: int) -> dict[str, Any]:
 
 def _tensors(raw: dict[str, Any]) -> dict[str, tf.Tensor]:
     return {name: tf.constant(value.tolist() if value.dtype == object else value) for name, value in raw.items()}
+
+
+def _stem(name: str) -> str:
+    """The name of a file, or the beginning of a text, as part of a file's name."""
+    return os.fsencode(Path(name).stem.replace("\0", ""))[:MOST_IN_NAME].decode(errors="ignore")
 
 
 def _write(folder: Path, name: str, contents: bytes) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from kerastoolkit.pipeline import call, decoder, naming_unreadable, validation_b
 from kerastoolkit.progress import say
 from kerastoolkit.runs import write_history
 
+NAMING = ("name", "inbound_nodes", "input_layers", "output_layers")  # what names layers in a model's description
+
 
 class State:
     """Everything that decides what the next step does, and how it is kept."""
@@ -32,6 +36,7 @@ class State:
         self.counted = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self.failed_at = tf.Variable(-1, dtype=tf.int64, trainable=False)
         self.step, self.history = 0, []
+        self.preprocess = _digest(experiment.preprocess)
         # The planned end that a callback stopped short of: a run that is given more epochs goes on.
         self.stopped_before: int | None = None
         self.trainee = Trainee(self.network, self.optimizer)
@@ -52,14 +57,15 @@ class State:
         """(arrays, JSON values) from which ``restore`` makes this state again."""
         callbacks, arrays = get_states(self.experiment.callbacks)
         arrays.update({name: np.asarray(variable.numpy()) for name, variable in self.variables().items()})
-        values = {"history": self.history, "callbacks": callbacks, "stopped_before": self.stopped_before}
+        values = {"history": self.history, "callbacks": callbacks, "stopped_before": self.stopped_before,
+                  "preprocess": self.preprocess}  # fmt: skip
         return arrays, {**values, "seconds": seconds}
 
     def restore(self, folder: Path) -> float:
         """Puts back the newest whole checkpoint, if there is one; returns the seconds trained so far.
 
         Raises:
-            RunError: the checkpoint is of another network, or all are damaged.
+            RunError: the checkpoint is of another network or of one that was given other numbers, or all are damaged.
         """
         self.callbacks.on_train_begin()
         loaded = load_checkpoint(folder / "checkpoints")
@@ -68,6 +74,9 @@ class State:
         self.step, arrays, values, warnings = loaded
         for warning in warnings:
             say(f"warning: {warning}")
+        if values.get("preprocess") != self.preprocess:
+            raise RunError(f"{folder}: the data has changed since the checkpoint: what is learned from it before training"
+                           " (sub-words, means, categories) is another; put it back, or begin a new run")  # fmt: skip
         for name, variable in self.variables().items():
             if name not in arrays or arrays[name].shape != tuple(variable.shape):
                 found = "is missing" if name not in arrays else f"has shape {arrays[name].shape}"
@@ -177,6 +186,19 @@ def compile_steps(state: State) -> Callable[[Iterator[Any], tf.Tensor], None]:
             step(inputs, targets)
 
     return run_steps
+
+
+def _digest(model: keras.Model) -> str:
+    """Tells models apart by all but the names of their layers, which differ from process to process."""
+
+    def nameless(value):
+        if isinstance(value, dict):
+            return {key: nameless(each) for key, each in value.items() if key not in NAMING}
+        return [nameless(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+    described = json.dumps(nameless(keras.saving.serialize_keras_object(model)), sort_keys=True)
+    weights = b"".join(np.ascontiguousarray(each).tobytes() for each in model.get_weights())
+    return hashlib.sha256(described.encode() + weights).hexdigest()
 
 
 def _dense(gradient):

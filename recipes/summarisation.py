@@ -10,11 +10,12 @@ from kerastoolkit.data.documents import documents
 from kerastoolkit.data.paragraphs import with_paragraphs
 from kerastoolkit.data.strings import texts
 from kerastoolkit.data.tokenised import tokenised
-from kerastoolkit.experiment import Experiment
+from kerastoolkit.experiment import Experiment, InputError
 from kerastoolkit.models import transformer
-from kerastoolkit.optimizers import CheckpointAveragingAdam, InverseSquareRoot
+from kerastoolkit.optimizers import averaging_adam
 from kerastoolkit.pipeline import Batches
 from kerastoolkit.serving.byte_pairs import BytePairTokens, vocabulary_size
+from kerastoolkit.serving.decoding import MOST_TOKENS
 from kerastoolkit.tasks.summarisation import read_documents, summarisation
 
 
@@ -22,9 +23,11 @@ def bbc_summarise_transformer(
     *, depth: int = 3, width: int = 256, heads: int = 4, feed_forward: int = 512, dropout: float = 0.2, norm_first: bool = True,
     vocabulary: int = 6000, smoothing: float = 0.1, epochs: int = 20, batch_tokens: int = 4096, learning_rate: float = 0.001,
     warm_up_steps: int = 1000, averaged: int = 5, document_tokens: int = 768, summary_tokens: int = 400,
-    paragraphs: bool = True, pointer: bool = True, data: str = "bbc_news.jsonl.gz",
+    paragraphs: bool = False, pointer: bool = True, document: str = "document", summary: str = "summary", mend: bool = True,
+    data: str = "bbc_news.jsonl.gz",
 ) -> Experiment:  # fmt: skip
-    """Summaries of BBC news (Greene & Cunningham 2006, https://doi.org/10.1145/1143844.1143892) by a Transformer."""
+    """Summaries of BBC news (Greene & Cunningham 2006, https://doi.org/10.1145/1143844.1143892) by a Transformer; ``data`` is a
+    file of them in JSON lines, which is not fetched."""
     return _summaries(**locals())
 
 
@@ -32,15 +35,20 @@ def cnn_dailymail_transformer(
     *, depth: int = 4, width: int = 512, heads: int = 8, feed_forward: int = 2048, dropout: float = 0.1, norm_first: bool = True,
     vocabulary: int = 32000, smoothing: float = 0.1, epochs: int = 10, batch_tokens: int = 8192, learning_rate: float = 0.001,
     warm_up_steps: int = 4000, averaged: int = 5, document_tokens: int = 512, summary_tokens: int = 128,
-    paragraphs: bool = False, pointer: bool = True, data: str = "cnn_dailymail",
+    paragraphs: bool = False, pointer: bool = True, document: str = "document", summary: str = "summary", mend: bool = True,
+    data: str = "cnn_dailymail",
 ) -> Experiment:  # fmt: skip
     """Summaries of CNN and Daily Mail articles (See et al. 2017, https://arxiv.org/abs/1704.04368) by a Transformer."""
     return _summaries(**locals())
 
 
 def _summaries(*, depth, width, heads, feed_forward, dropout, norm_first, vocabulary, smoothing, epochs, batch_tokens,
-               learning_rate, warm_up_steps, averaged, document_tokens, summary_tokens, paragraphs, pointer, data):
-    pairs = documents(data)
+               learning_rate, warm_up_steps, averaged, document_tokens, summary_tokens, paragraphs, pointer, document, summary,
+               mend, data):
+    for name, tokens in (("document_tokens", document_tokens), ("summary_tokens", summary_tokens)):
+        if not 2 <= tokens <= MOST_TOKENS:
+            raise InputError(f"{name} must be 2 .. {MOST_TOKENS:,}, got {tokens}")
+    pairs = documents(data, document=document, summary=summary, mend=mend)
     merges = byte_pairs((text for key in ("document", "summary") for text in texts(pairs.train, key)), vocabulary=vocabulary)
     if paragraphs:
         pairs = with_paragraphs(pairs)
@@ -50,8 +58,7 @@ def _summaries(*, depth, width, heads, feed_forward, dropout, norm_first, vocabu
         source_vocabulary=vocabulary_size(merges), target_vocabulary=vocabulary_size(merges), depth=depth, width=width,
         heads=heads, feed_forward=feed_forward, dropout=dropout, norm_first=norm_first, pointer=pointer)  # fmt: skip
     steps = Batches(pairs.train.size, batch_tokens, pairs.train.lengths, batch_tokens).steps
-    optimizer = CheckpointAveragingAdam(
-        InverseSquareRoot(learning_rate, warm_up_steps), first=max(1, epochs - averaged + 1) * steps, every=steps)  # fmt: skip
+    optimizer = averaging_adam(learning_rate, warm_up_steps=warm_up_steps, averaged=averaged, epochs=epochs, steps=steps)
     task = summarisation(merges, smoothing=smoothing, longest=summary_tokens)
     return Experiment(
         data=pairs, preprocess=read_documents(merges, longest=document_tokens), network=network, task=task, optimizer=optimizer,

@@ -11,9 +11,9 @@ import keras
 from kerastoolkit.data.byte_pairs import byte_pairs
 from kerastoolkit.data.sentence_pairs import sentence_pairs, texts
 from kerastoolkit.data.tokenised import tokenised
-from kerastoolkit.experiment import Experiment
+from kerastoolkit.experiment import Experiment, InputError
 from kerastoolkit.models import attention_seq2seq, transformer
-from kerastoolkit.optimizers import CheckpointAveragingAdam, InverseSquareRoot, OneCycle
+from kerastoolkit.optimizers import OneCycle, averaging_adam
 from kerastoolkit.pipeline import Batches
 from kerastoolkit.serving.byte_pairs import BytePairTokens, vocabulary_size
 from kerastoolkit.tasks.translation import sentence_tokens, translation
@@ -65,9 +65,7 @@ def _transformer(*, depth, width, heads, feed_forward, dropout, norm_first, lear
                            feed_forward=feed_forward, dropout=dropout, norm_first=norm_first)  # fmt: skip
 
     def optimizer(network, steps):
-        return CheckpointAveragingAdam(
-            InverseSquareRoot(learning_rate, warm_up_steps), first=max(1, epochs - averaged + 1) * steps, every=steps
-        )
+        return averaging_adam(learning_rate, warm_up_steps=warm_up_steps, averaged=averaged, epochs=epochs, steps=steps)
 
     return _experiment(build, optimizer, epochs=epochs, **reading)
 
@@ -84,15 +82,18 @@ def _attention(*, cell, attention, units, embedding, dropout, learning_rate, epo
 
 
 def _experiment(build, optimizer, *, vocabulary, smoothing, epochs, batch_tokens, longest, source, target, data):
+    if longest < 2:
+        raise InputError(f"longest must be at least 2, got {longest}")
     pairs = sentence_pairs(data, source=source, target=target)
     merges = byte_pairs((text for key in ("source", "target") for text in texts(pairs.train, key)), vocabulary=vocabulary)
-    tokens = BytePairTokens(merges)
+    tokens = BytePairTokens(merges, longest + 1)  # of a text that is too long one more tells that it is
     pairs = tokenised(pairs, source_tokens=tokens, target_tokens=tokens, source="source", target="target", longest=longest)
     network = build(vocabulary_size(merges))
     steps = Batches(pairs.train.size, batch_tokens, pairs.train.lengths, batch_tokens).steps
     return Experiment(
-        data=pairs, preprocess=sentence_tokens(merges), network=network, task=translation(merges, smoothing=smoothing),
-        optimizer=optimizer(network, steps), epochs=epochs, batch_size=batch_tokens, batch_tokens=batch_tokens)  # fmt: skip
+        data=pairs, preprocess=sentence_tokens(merges, longest=longest), network=network,
+        task=translation(merges, smoothing=smoothing), optimizer=optimizer(network, steps), epochs=epochs,
+        batch_size=batch_tokens, batch_tokens=batch_tokens)  # fmt: skip
 
 
 if __name__ == "__main__":

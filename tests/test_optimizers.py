@@ -154,6 +154,19 @@ def test_a_mean_goes_on_from_the_optimizers_saved_variables(stop):
     assert_same(average_of(other, again), average_of(model, whole))
 
 
+def test_a_mean_begins_anew_where_training_goes_on_with_another_first_step():
+    """As with more epochs, of which other ones are the last: what was averaged before is none of them."""
+    model, before = network(), CheckpointAveragingAdam(0.05, first=2, every=1)
+    steps_of(model, before, range(5))
+    again = CheckpointAveragingAdam(0.05, first=7, every=2)
+    again.build(model.trainable_variables)
+    for variable, each in zip(again.variables, before.variables, strict=True):
+        variable.assign(each)
+    assert_same(average_of(model, again), model.get_weights())
+    seen = steps_of(model, again, range(5, 11))  # steps 6 to 11, of which 7, 9 and 11 count
+    assert_same(average_of(model, again), [np.mean(each, axis=0) for each in zip(*seen[1::2], strict=True)])
+
+
 @pytest.mark.parametrize("name", ["first", "every"])
 def test_checkpoints_before_the_first_step_or_none_apart_are_refused(name):
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):

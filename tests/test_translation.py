@@ -9,7 +9,7 @@ import pytest
 
 from kerastoolkit import catalog, train
 from kerastoolkit.evaluate import evaluate
-from kerastoolkit.experiment import InputError
+from kerastoolkit.experiment import InputError, RunError
 from kerastoolkit.export import export
 from kerastoolkit.predict import predict
 
@@ -78,7 +78,7 @@ def test_a_decomposed_sentence_is_read_as_its_composed_form(translator):
     assert rows[0]["translation"] == rows[1]["translation"]
 
 
-def test_attention_falls_on_the_digit_that_is_written(translator):
+def test_attention_is_shared_out_among_the_pieces_of_the_source_and_not_evenly(translator):
     import tensorflow as tf
 
     from kerastoolkit.serving.decoding import SETTINGS
@@ -90,6 +90,7 @@ def test_attention_falls_on_the_digit_that_is_written(translator):
     weights = found["attention"].numpy()
     np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-4)
     assert weights.shape[1:] == (found["target_pieces"].shape[1], found["source_pieces"].shape[1])
+    assert weights.max(axis=-1).mean() > 3 / weights.shape[2]
 
 
 def test_the_export_translates_in_a_process_that_has_tensorflow_alone(translator, exported):
@@ -130,6 +131,41 @@ def test_settings_of_the_search_are_taken_and_wrong_ones_refused(translator):
         predict(str(translator[0]), [sentence], settings={"beam": "1"})
     with pytest.raises(InputError, match="beams must be 1 .. 100, got 0"):
         predict(str(translator[0]), [sentence], settings={"beams": "0"})
+
+
+def test_evaluate_takes_the_settings_of_the_search_and_the_tokenizer_of_bleu(translator):
+    result, _ = evaluate(str(translator[0]), settings={"beams": "1", "tokenizer": "char"})
+    assert result["settings"] == {"beams": 1, "length_penalty": 0.6, "tokenizer": "char"}
+    assert "bleu: " in result["notes"][0] and "tok:char" in result["notes"][0]
+    worse, _ = evaluate(str(translator[0]), settings={"length_penalty": "10"})
+    assert worse["figures"] != result["figures"]
+    with pytest.raises(InputError, match="tokenizer must be one of 13a"):
+        evaluate(str(translator[0]), settings={"tokenizer": "mecab"})
+
+
+def test_a_sentence_too_long_for_a_files_name_is_answered_and_drawn(translator, tmp_path):
+    sentence = " ".join([spelled(1234)[0]] * 40)
+    predict(str(translator[0]), [sentence, "삼/오"], out=str(tmp_path))
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names[0].startswith("001-일 이 삼 사") and names[1] == "002-오.png"
+
+
+@pytest.mark.parametrize("name", ["letter.txt", "here/letter.md", "letters.txt.gz"])
+def test_the_name_of_a_file_that_is_not_there_is_no_sentence(translator, name):
+    with pytest.raises(InputError, match=f"^there is no file {name}$"):
+        predict(str(translator[0]), [name])
+
+
+def test_training_that_goes_on_with_other_pairs_is_refused(tmp_path):
+    """Their sub-words are others, so that the network's embeddings would stand for something else."""
+    pairs = [spelled(number) for number in range(1_000, 1_060)]
+    settings = {**SMALL, "data": str(tmp_path / "pairs.tsv"), "source": "ko", "target": "en", "epochs": 2}
+    recipe = catalog.find_recipe("multi30k-transformer")
+    (tmp_path / "pairs.tsv").write_text("".join("\t".join(pair) + "\n" for pair in pairs), "utf-8")
+    run = train.train(recipe, settings, out=str(tmp_path / "run"))
+    (tmp_path / "pairs.tsv").write_text("".join("\t".join(pair[::-1]) + " what else\n" for pair in pairs), "utf-8")
+    with pytest.raises(RunError, match="the data has changed since the checkpoint"):
+        train.resume(str(run), epochs=3)
 
 
 def test_documents_are_summarised_beside_their_own_sentences(tmp_path):

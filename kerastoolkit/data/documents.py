@@ -139,7 +139,8 @@ def _table_rows(path: Path, names: tuple[str, str]) -> Iterator[tuple[str, dict[
     before = csv.field_size_limit(LONGEST_LINE)
     try:
         rows = csv.reader(lines, strict=True)
-        header, number = next(rows, []), 1
+        number = 1
+        header = next(rows, [])
         for name in names:
             if header.count(name) != 1:
                 raise InputError(f"{path}: must have one column {name}, got {header.count(name)} (it has: {_some(header)})")

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from kerastoolkit.data.documents import documents
-from kerastoolkit.data.sentence_pairs import PREPARED, sentence_pairs
+from kerastoolkit.data.documents import MOST_BYTES, documents
+from kerastoolkit.data.sentence_pairs import PREPARED, prepared_languages, sentence_pairs
 from kerastoolkit.data.strings import texts
+from kerastoolkit.data.text_lines import text_lines
 from kerastoolkit.experiment import Data, InputError
 
 EXAMPLES, LONGEST_SHOWN = 8, 160  # texts, and characters of each
@@ -18,26 +19,30 @@ EXAMPLES, LONGEST_SHOWN = 8, 160  # texts, and characters of each
 def is_pairs(name: str) -> bool:
     """Whether a name or path is one of sentence pairs."""
     path = Path(name).expanduser()
-    columns = name.lower().endswith((".tsv", ".tsv.gz"))
-    return name in ("multi30k", "dates") or name.startswith(PREPARED) or columns or "," in name or bool(_languages(path))
+    if name in ("multi30k", "dates") or name.startswith(PREPARED) or name.lower().endswith((".tsv", ".tsv.gz")):
+        return True
+    return len(_languages(path)) > 1 or (name.count(",") == 1 and not path.exists())
 
 
 def is_documents(name: str) -> bool:
-    """Whether a name or path is one of documents."""
+    """Whether a name or path is one of documents: of a CSV file its header tells."""
+    if name.lower().endswith((".csv", ".csv.gz")) and Path(name).expanduser().is_file():
+        header = next(text_lines(Path(name).expanduser(), most_bytes=MOST_BYTES), "")
+        return {"document", "summary"} <= {column.strip('"') for column in header.strip().split(",")}
     return name == "cnn_dailymail" or name.lower().endswith((".jsonl", ".jsonl.gz"))
 
 
 def inspect_pairs(name: str, split: str) -> tuple[list[dict[str, Any]], Any, tuple[str, ...]]:
-    """What ``data.named.inspect`` gives of sentence pairs; the languages of a folder are those of its files.
+    """What ``data.named.inspect`` gives of sentence pairs; of several languages German and English, or else the first two.
 
     Raises:
-        InputError: there are no such pairs, the folder has other than two languages, or the split is empty.
+        InputError: there are no such pairs, or the split is empty.
     """
-    languages = _languages(Path(name).expanduser())
-    if languages and len(languages) != 2:
-        raise InputError(f"{name}: to be looked at it must have train files of two languages, got {', '.join(languages)}")
-    data = sentence_pairs(name, *languages) if languages else sentence_pairs(name)
-    return _inspect(data, split, "source", "target")
+    prepared = name.startswith(PREPARED)
+    known = prepared_languages(name.removeprefix(PREPARED)) if prepared else _languages(Path(name).expanduser())
+    languages = ("de", "en") if len(known) < 2 or {"de", "en"} <= set(known) else known[:2]
+    rows, figure, remarks = _inspect(sentence_pairs(name, *languages), split, "source", "target")
+    return rows, figure, (*remarks, f"languages: {', '.join(known)}; shown: {' to '.join(languages)}") if known else remarks
 
 
 def inspect_documents(name: str, split: str) -> tuple[list[dict[str, Any]], Any, tuple[str, ...]]:

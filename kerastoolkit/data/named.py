@@ -58,6 +58,8 @@ def inspect(name: str, split: str = "train") -> tuple[list[dict[str, Any]], Any,
     Raises:
         InputError: there is no such data, or something is wrong in it.
     """
+    if is_documents(name):
+        return inspect_documents(name, split)
     if name in series.SAMPLES or name.lower().endswith((".csv", ".csv.gz")):
         path = series.packaged(*series.SAMPLES[name]) if name in series.SAMPLES else name
         # Loose on purpose: what is wrong should be seen, not refused.
@@ -65,8 +67,6 @@ def inspect(name: str, split: str = "train") -> tuple[list[dict[str, Any]], Any,
         return _columns(table), _lines(table), table.notes
     if is_pairs(name):
         return inspect_pairs(name, split)
-    if is_documents(name):
-        return inspect_documents(name, split)
     if name in text.KNOWN or name.lower().endswith(".txt"):
         return _characters(name, split)
     if name in named_texts.KNOWN or _holds_texts(Path(name).expanduser()):

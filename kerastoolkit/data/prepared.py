@@ -16,11 +16,9 @@ def prepared_builder(name: str, data_dir: str | None) -> Any:
         name: what TensorFlow Datasets calls it.
         data_dir: where data sets are; by default TFDS_DATA_DIR or ~/tensorflow_datasets.
     Raises:
-        InputError: it is not there and cannot be fetched.
+        InputError: there is no such data set, or it is not there and cannot be fetched.
     """
-    import tensorflow_datasets as tfds
-
-    builder = tfds.builder(name, data_dir=data_dir)
+    builder = named_builder(name, data_dir)
     if builder.is_prepared():
         return builder
     missing = f"{name} is not in {builder.data_path}"
@@ -34,6 +32,21 @@ def prepared_builder(name: str, data_dir: str | None) -> Any:
         problem = f"cannot be fetched ({type(error).__name__}: {reason})"
         raise InputError(f"{missing} and {problem}; --data sample needs no download") from error
     return builder
+
+
+def named_builder(name: str, data_dir: str | None) -> Any:
+    """The tfds builder of a data set, be it on disk or not; the arguments are those of ``prepared_builder``.
+
+    Raises:
+        InputError: there is no such data set.
+    """
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.builder(name, data_dir=data_dir)
+    except Exception as error:  # whatever its registry raises for a name that it does not know
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise InputError(f"{name}: TensorFlow Datasets has no such data set ({reason})") from None
 
 
 def _answers(url: str) -> bool:

@@ -13,7 +13,7 @@ from kerastoolkit.data.corpus import corpora_folder
 from kerastoolkit.data.dates import dates
 from kerastoolkit.data.multi30k_files import multi30k_folder
 from kerastoolkit.data.pair_files import Pairs, aligned_pairs, pairs_in_columns, pairs_in_folder
-from kerastoolkit.data.prepared import prepared_builder
+from kerastoolkit.data.prepared import named_builder, prepared_builder
 from kerastoolkit.data.strings import cut, held_source, kept_source, prepared_strings, row_digest
 from kerastoolkit.data.strings import texts as texts  # what is asked of pairs is found beside them
 from kerastoolkit.data.text_lines import one_line
@@ -114,21 +114,25 @@ def _translation_builder(name: str, source: str, target: str) -> Any:
     Raises:
         InputError: there is no such set, it has not these languages, or it is not there and cannot be fetched.
     """
-    import tensorflow_datasets as tfds
-
-    folder = str(corpora_folder().parents[1])
-    try:
-        features = tfds.builder(name, data_dir=folder).info.features
-    except Exception as error:  # whatever its registry raises for a name it does not know
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise InputError(f"{PREPARED}{name}: TensorFlow Datasets has no such data set ({reason})") from None
-    known = [key for key, feature in features.items() if isinstance(feature, tfds.features.Text)]
+    folder, known = str(corpora_folder().parents[1]), prepared_languages(name)
     for language in (source, target):
         if language not in known:
             raise InputError(f"{PREPARED}{name} has no language {language} (it has: {', '.join(known) or 'none'})")
     if source == target:
         raise InputError(f"source and target must be two languages, got {source} twice")
     return prepared_builder(name, folder)
+
+
+def prepared_languages(name: str) -> list[str]:
+    """The languages of one of TensorFlow Datasets' translation sets, which need not be on disk.
+
+    Raises:
+        InputError: there is no such set.
+    """
+    import tensorflow_datasets as tfds
+
+    features = named_builder(name, str(corpora_folder().parents[1])).info.features
+    return [key for key, feature in features.items() if isinstance(feature, tfds.features.Text)]
 
 
 def _clean(row: dict[str, str], counts: Counter[str]) -> dict[str, str]:

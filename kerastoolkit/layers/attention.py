@@ -80,6 +80,11 @@ def causal_mask(length):
     return ops.expand_dims(ops.expand_dims(places, 0) <= ops.expand_dims(places, 1), 0)
 
 
+def with_weights(outputs, shape, return_weights):
+    """What a layer says that it will give: the outputs and, if they are wanted, weights of this shape."""
+    return (outputs, keras.KerasTensor(shape, outputs.dtype)) if return_weights else outputs
+
+
 @keras.saving.register_keras_serializable(package="kerastoolkit")
 class AdditiveAttention(keras.layers.Layer):
     """Additive attention with its weights W_a, U_a and v_a: see ``additive_scores``.
@@ -229,8 +234,9 @@ class MultiHeadAttention(keras.layers.Layer):
         length = ops.shape(x)[1]
         return ops.transpose(ops.reshape(x, (-1, length, self.heads, self.width // self.heads)), (0, 2, 1, 3))
 
-    def compute_output_shape(self, queries_shape, values_shape, attention_mask_shape=None):
-        return queries_shape
+    def compute_output_spec(self, queries, values, attention_mask=None, training=None, return_weights=False):
+        shape = (queries.shape[0], self.heads, queries.shape[1], values.shape[1])
+        return with_weights(keras.KerasTensor(queries.shape, self.compute_dtype), shape, return_weights)
 
     def get_config(self):
         return {**super().get_config(), "heads": self.heads, "dropout": self.dropout}

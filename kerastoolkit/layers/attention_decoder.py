@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
-from kerastoolkit.layers.attention import AdditiveAttention, DotProductAttention, attend
+from kerastoolkit.layers.attention import AdditiveAttention, DotProductAttention, attend, with_weights
 
 CELLS = {"gru": layers.GRUCell, "lstm": layers.LSTMCell}
 ATTENTION = {"additive": AdditiveAttention, "dot": lambda units: DotProductAttention()}
@@ -77,7 +77,8 @@ class AttentionDecoder(layers.Layer):
         self.readout.build((None, None, 2 * self.units + (width if self.attention_name == "additive" else 0)))
 
     def call(self, x, memory, padding_mask, return_weights=False):
-        looked_at, state = self.start(memory, padding_mask)[:3], self._first(memory)
+        constants = self.start(memory, padding_mask)
+        looked_at, state = constants[:3], constants[3:]
         nothing = ops.zeros_like(state[0]), ops.zeros_like(memory[:, None, :, 0])
 
         # Keras' scan on TensorFlow gives out what it carries and nothing else.
@@ -124,8 +125,9 @@ class AttentionDecoder(layers.Layer):
         after = after if isinstance(after, (list, tuple)) else [after]
         return tuple(ops.reshape(each, (-1, number, self.units)) for each in after)
 
-    def compute_output_shape(self, x_shape, memory_shape, padding_mask_shape):
-        return (*x_shape[:-1], self.units)
+    def compute_output_spec(self, x, memory, padding_mask, return_weights=False):
+        outputs = keras.KerasTensor((*x.shape[:-1], self.units), self.compute_dtype)
+        return with_weights(outputs, (x.shape[0], x.shape[1], memory.shape[1]), return_weights)
 
     def get_config(self):
         return {**super().get_config(), "units": self.units, "cell": self.cell_name, "attention": self.attention_name}

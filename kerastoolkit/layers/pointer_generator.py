@@ -66,5 +66,5 @@ class PointerGenerator(layers.Layer):
         sums = ops.segment_sum(places, ops.reshape(rows, (-1,)), num_segments=batch * vocabulary)
         return ops.transpose(ops.reshape(sums, (-1, vocabulary, length)), (0, 2, 1))
 
-    def compute_output_shape(self, x_shape, logits_shape, memory_shape, source_tokens_shape):
-        return logits_shape
+    def compute_output_spec(self, x, logits, memory, source_tokens):
+        return keras.KerasTensor(logits.shape, "float32")

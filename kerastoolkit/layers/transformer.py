@@ -13,7 +13,7 @@ import math
 import keras
 from keras import layers, ops
 
-from kerastoolkit.layers.attention import MultiHeadAttention, causal_mask
+from kerastoolkit.layers.attention import MultiHeadAttention, causal_mask, with_weights
 
 EPSILON = 1e-5  # of layer normalisation, as in PyTorch; the paper gives none
 
@@ -114,8 +114,9 @@ class TransformerEncoderBlock(_Block):
         x = self._around(1, x, self._feed_forward, training)
         return (x, kept[0]) if return_weights else x
 
-    def compute_output_shape(self, x_shape, padding_mask_shape):
-        return x_shape
+    def compute_output_spec(self, x, padding_mask, training=None, return_weights=False):
+        shape = (x.shape[0], self.heads, x.shape[1], x.shape[1])
+        return with_weights(keras.KerasTensor(x.shape, self.compute_dtype), shape, return_weights)
 
 
 @keras.saving.register_keras_serializable(package="kerastoolkit")
@@ -185,5 +186,6 @@ class TransformerDecoderBlock(_Block):
         x = self._around(2, x, self._feed_forward, False)
         return x, tuple(kept)
 
-    def compute_output_shape(self, x_shape, memory_shape, padding_mask_shape):
-        return x_shape
+    def compute_output_spec(self, x, memory, padding_mask, training=None, return_weights=False):
+        shape = (x.shape[0], self.heads, x.shape[1], memory.shape[1])
+        return with_weights(keras.KerasTensor(x.shape, self.compute_dtype), shape, return_weights)

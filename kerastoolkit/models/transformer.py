@@ -57,19 +57,20 @@ def transformer(
                 f"{name} one vocabulary for source and target, got {source_vocabulary} and {target_vocabulary} tokens"
             )
     block = {"heads": heads, "feed_forward": feed_forward, "dropout": dropout, "norm_first": norm_first}
-    # Of variance 1 after the scaling of section 3.4, as in the authors' program.
-    initializer = keras.initializers.RandomNormal(stddev=width**-0.5)
+
+    def initial():  # of variance 1 after the scaling of section 3.4, as in the authors' program; one object draws the same twice
+        return keras.initializers.RandomNormal(stddev=width**-0.5)
 
     source = keras.Input((None,), dtype="int32", name="source_tokens")
     target = keras.Input((None,), dtype="int32", name="target_tokens")
     mask = ops.not_equal(source, 0)  # (b, s)
     if shared_embeddings:
         embed_source = embed_target = layers.ReversibleEmbedding(
-            source_vocabulary, width, embeddings_initializer=initializer, name="embedding"
+            source_vocabulary, width, embeddings_initializer=initial(), name="embedding"
         )
     else:
-        embed_source = layers.Embedding(source_vocabulary, width, initializer, name="source_embedding")
-        embed_target = layers.Embedding(target_vocabulary, width, initializer, name="target_embedding")
+        embed_source = layers.Embedding(source_vocabulary, width, initial(), name="source_embedding")
+        embed_target = layers.Embedding(target_vocabulary, width, initial(), name="target_embedding")
 
     x = PositionEncoding(name="encoder_positions")(embed_source(source))  # (b, s, width)
     if dropout:

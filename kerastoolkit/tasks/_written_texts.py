@@ -23,6 +23,7 @@ from kerastoolkit.serving.model import inner_layer, with_settings
 KINDS = {int: "int32", float: "float32"}
 MOST_IN_TITLE = 60  # characters
 MOST_BYTES = 10_000_000  # of a file to be answered
+FILES = (".txt", ".md", ".tsv", ".csv", ".json", ".jsonl", ".gz")
 
 
 def source_tokens(merges: Merges, *, key: str, longest: int | None = None) -> keras.Model:
@@ -44,9 +45,10 @@ def answer_with(merges: Merges, result: str) -> Callable[[keras.Model], keras.Mo
 
 
 def writing(name: str, *, key: str, result: str, smoothing: float, settings: dict[str, float], score: Callable[..., Any],
-            read: Callable[[list[str]], tuple[list[str], dict[str, Any]]], probe: Sequence[str],
-            answered_at_once: int = 250) -> Task:  # fmt: skip
-    """A task that writes ``result`` for ``key``; its ``answer`` is put in by who has the merges (``answer_with``).
+            read: Callable[[list[str]], tuple[list[str], dict[str, Any]]], probe: Sequence[str], answered_at_once: int,
+            scoring: dict[str, str] | None = None) -> Task:  # fmt: skip
+    """A task that writes ``result`` for ``key``; its ``answer`` is put in by who has the merges (``answer_with``), and ``score``
+    also takes ``settings``.
 
     Training examples have target_tokens (batch, longest) int32, 0 after the end. A loss is the mean over the tokens of a text,
     and texts count by their tokens.
@@ -89,8 +91,8 @@ def writing(name: str, *, key: str, result: str, smoothing: float, settings: dic
     return Task(
         name=name, encode=encode, loss=loss, metrics={"nats_per_token": nats_per_token}, weigh=weigh, answer=answer, score=score,
         read=read, tell=tell, draw=draw, probe=made_up, settings={**SETTINGS, **settings},
-        endpoints=lambda serving: {"attention": attention_model(serving, key, result)}, asks="attention",
-        answered_at_once=answered_at_once)  # fmt: skip
+        scoring={**settings, **(scoring or {})}, endpoints=lambda serving: {"attention": attention_model(serving, key, result)},
+        asks="attention", answered_at_once=answered_at_once)  # fmt: skip
 
 
 def attention_model(serving: keras.Model, key: str, result: str) -> keras.Model:
@@ -121,9 +123,10 @@ def attention_picture(answers: dict[str, Any], text: str):
     return charts.attention_map(answers["attention"][: len(rows), : len(columns)], columns, rows, text[:MOST_IN_TITLE])
 
 
-def pictures(serving: keras.Model, key: str, result: str, texts: Sequence[str]) -> dict[str, Any]:
-    """The attention of what a serving model writes for some texts, as ``Report.pictures``."""
-    answers = attention_model(serving, key, result)(with_settings({key: tf.constant(list(texts))}, SETTINGS))
+def pictures(serving: keras.Model, key: str, result: str, texts: Sequence[str], settings: dict[str, Any]) -> dict[str, Any]:
+    """The attention of what a serving model writes for some texts with some settings, as ``Report.pictures``."""
+    given = with_settings({key: tf.constant(list(texts))}, {**SETTINGS, **settings})
+    answers = attention_model(serving, key, result)(given)
     found = [{name: np.asarray(values)[i] for name, values in answers.items()} for i in range(len(texts))]
     return {f"attention_{i}": attention_picture(each, each[result].decode()) for i, each in enumerate(found, start=1)}
 
@@ -145,12 +148,17 @@ def _shown(pieces: np.ndarray) -> list[str]:
     return [text.strip() or "␣" for text in texts[:used]] + ["■"] * (used < len(texts))
 
 
-def read_file(path: str) -> str:
-    """The text of a file.
+def file_text(path: str) -> str | None:
+    """The text of a file; None where what is given is a text itself.
 
     Raises:
-        InputError: it is larger than a text to be answered may be, or is not UTF-8.
+        InputError: the file is larger than a text to be answered may be, or is not UTF-8; or there is none of that name, though
+            the name is that of a file.
     """
+    if not os.path.isfile(path):
+        if path.lower().endswith(FILES) and not path.split()[1:]:
+            raise InputError(f"there is no file {path}")
+        return None
     try:
         if (size := os.path.getsize(path)) > MOST_BYTES:
             raise InputError(f"{path}: a text may have at most {MOST_BYTES:,} bytes, got {size:,}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,7 +20,7 @@ from kerastoolkit.tasks._text_scores import (
     rouge_scores,
     sentences,
 )
-from kerastoolkit.tasks._written_texts import answer_with, composed, decoded, pictures, read_file, source_tokens, writing
+from kerastoolkit.tasks._written_texts import answer_with, composed, decoded, file_text, pictures, source_tokens, writing
 
 KEY, RESULT, TRUTH = "document", "summary", "summary"
 SENTENCES = 3  # of the baselines: lead-3 and as many at random
@@ -57,11 +56,12 @@ def summaries(smoothing: float = 0.1, beams: int = 4, length_penalty: float = 0.
 
 def _read(given: list[str]) -> tuple[list[str], dict[str, Any]]:
     """Documents as they stand, and of files the whole text."""
-    documents = [read_file(text) if os.path.isfile(text) else text for text in given]
+    documents = [text if (whole := file_text(text)) is None else whole for text in given]
     return given, {KEY: np.array([composed(each) for each in documents], dtype=object)}
 
 
-def _score(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], data: Data, serving: keras.Model) -> Report:
+def _score(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], data: Data, serving: keras.Model,
+           **settings: Any) -> Report:  # fmt: skip
     documents, truths, answers = decoded(batches, KEY, TRUTH, RESULT)
     # Longer texts share more words with a long reference: so the first sentences are told at the summaries' length, too.
     as_many = max(1, round(float(np.mean([len(sentences(answer)) for answer in answers]))))
@@ -75,7 +75,7 @@ def _score(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], data: Data,
     table = [{"document": text[:200], "summary": answer, "reference": truth} for text, answer, truth in rows]
     return Report(
         figures, baselines={name: _figures(texts, truths) for name, texts in baselines.items()},
-        tables={"it writes": table}, pictures=pictures(serving, KEY, RESULT, documents[:1])
+        tables={"it writes": table}, pictures=pictures(serving, KEY, RESULT, documents[:1], settings)
     )
 
 

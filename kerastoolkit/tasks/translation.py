@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,8 +11,8 @@ import numpy as np
 
 from kerastoolkit.experiment import Data, Report, Task, described
 from kerastoolkit.serving.byte_pairs import Merges
-from kerastoolkit.tasks._text_scores import copied_share, length_ratio, translation_scores, worst_and_best
-from kerastoolkit.tasks._written_texts import answer_with, composed, decoded, pictures, read_file, source_tokens, writing
+from kerastoolkit.tasks._text_scores import TOKENIZERS, copied_share, length_ratio, translation_scores, worst_and_best
+from kerastoolkit.tasks._written_texts import answer_with, composed, decoded, file_text, pictures, source_tokens, writing
 
 KEY, RESULT, TRUTH = "source", "translation", "target"
 SHOWN = 4
@@ -24,7 +23,7 @@ def sentence_tokens(merges: Merges, *, longest: int = 1_024) -> keras.Model:
 
     Args:
         merges: see ``serving.byte_pairs.BytePairTokens``.
-        longest: tokens of a text that are read. Memory grows with their square; sentences have a tenth.
+        longest: tokens of a text that are read, the end counted. Memory grows with their square; sentences have a tenth.
     """
     return source_tokens(merges, key=KEY, longest=longest)
 
@@ -47,26 +46,27 @@ def translations(smoothing: float = 0.1, beams: int = 4, length_penalty: float =
     """
     return writing(
         "translation", key=KEY, result=RESULT, smoothing=smoothing, settings={"beams": beams, "length_penalty": length_penalty},
-        score=_score, read=_read,
-        probe=("A dog runs.", "", "\u2603 \uac1c"))  # fmt: skip
+        score=_score, scoring={"tokenizer": TOKENIZERS[0]}, read=_read, probe=("A dog runs.", "", "\u2603 \uac1c"),
+        answered_at_once=64)  # fmt: skip
 
 
 def _read(given: list[str]) -> tuple[list[str], dict[str, Any]]:
     """Sentences as they stand, and of files each line that is not empty."""
     sentences = []
     for text in given:
-        lines = read_file(text).splitlines() if os.path.isfile(text) else [text]
+        lines = [text] if (whole := file_text(text)) is None else whole.split("\n")
         sentences += [line for line in lines if line.strip() or lines == [text]]
     return sentences, {KEY: np.array([composed(each) for each in sentences], dtype=object)}
 
 
-def _score(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], data: Data, serving: keras.Model) -> Report:
+def _score(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], data: Data, serving: keras.Model, *,
+           tokenizer: str, **settings: Any) -> Report:  # fmt: skip
     sources, truths, answers = decoded(batches, KEY, TRUTH, RESULT)
-    figures, signatures = translation_scores(answers, truths)
+    figures, signatures = translation_scores(answers, truths, tokenizer=tokenizer)
     figures |= {"copied_from_source": copied_share(answers, sources), "length_ratio": length_ratio(answers, truths)}
-    copied, _ = translation_scores(sources, truths)
+    copied, _ = translation_scores(sources, truths, tokenizer=tokenizer)
     return Report(
         figures, baselines={"the source as it stands": copied},
         tables={"lowest and highest chrF": worst_and_best(answers, truths, sources, SHOWN)},
-        pictures=pictures(serving, KEY, RESULT, sources[:SHOWN]),
+        pictures=pictures(serving, KEY, RESULT, sources[:SHOWN], settings),
         notes=tuple(f"{name}: {text}" for name, text in signatures.items()))  # fmt: skip

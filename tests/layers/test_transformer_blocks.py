@@ -267,3 +267,21 @@ def test_a_saved_and_loaded_layer_gives_the_same(layer, tmp_path):
     np.testing.assert_array_equal(loaded(given), model(given))
     made_anew = {key: value for key, value in loaded.layers[-1].get_config().items() if key != "dtype"}
     assert made_anew == {key: value for key, value in layer.get_config().items() if key != "dtype"}
+
+
+# In a functional model ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [TransformerEncoderBlock, TransformerDecoderBlock, AttentionDecoder])
+def test_weights_can_be_had_in_a_functional_model(kind):
+    x, memory = keras.Input((None, 8)), keras.Input((None, 8))
+    mask = keras.Input((None,), dtype="bool")
+    layer = AttentionDecoder(8) if kind is AttentionDecoder else kind(heads=2, feed_forward=12)
+    taken = [memory, mask] if kind is TransformerEncoderBlock else [x, memory, mask]
+    y, weights = layer(*taken, return_weights=True)
+    given = [MEMORY, MASK] if kind is TransformerEncoderBlock else [X, MEMORY, MASK]
+    found, found_weights = keras.Model(taken, [y, weights])(given)
+    expected, expected_weights = layer(*given, return_weights=True)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(found_weights, expected_weights, atol=1e-6)
+    assert len(weights.shape) == len(found_weights.shape) and weights.shape[-1] is None

@@ -205,6 +205,12 @@ def test_base_and_big_have_the_settings_of_the_papers_table_3():
     assert all(f"{half}_{number}" in names for half in ("encoder", "decoder") for number in range(1, 7))
 
 
+def test_embeddings_that_are_not_shared_begin_with_other_numbers():
+    made = models.transformer(**SMALL, shared_embeddings=False)
+    source, target = (made.get_layer(f"{name}_embedding").get_weights()[0] for name in ("source", "target"))
+    assert np.abs(source - target).max() > 0.1
+
+
 def test_embeddings_that_are_not_shared_are_three():
     made = models.transformer(**{**SMALL, "target_vocabulary": 9}, shared_embeddings=False)
     assert made.count_params() == count(8, 12, depth=2) + 11 * 8 + 9 * 8 + 8 * 9

@@ -1,0 +1,52 @@
+"""Averages in training and validation: by hand, of examples that count by their tokens."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerastoolkit import catalog, train
+from kerastoolkit.pipeline import training_batches, validation_batches
+from kerastoolkit.training_state import State, compile_step
+
+SETTINGS = {"width": 8, "heads": 2, "feed_forward": 8, "depth": 1, "dropout": 0.0, "vocabulary": 262, "batch_tokens": 400,
+            "epochs": 1, "smoothing": 0.0}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory):
+    """Of a translator of texts of very different lengths."""
+    pairs = tmp_path_factory.mktemp("pairs") / "pairs.tsv"
+    pairs.write_text("".join(f"{'ab ' * (1 + i % 9)}\t{'cd ' * (1 + i % 7)}\n" for i in range(120)), "utf-8")
+    recipe = catalog.find_recipe("multi30k-transformer")
+    return State(train.build(recipe, catalog.arguments(recipe, {**SETTINGS, "data": str(pairs)}), 0))
+
+
+def nats_of_tokens(state, inputs, tokens):
+    """Of each token that is no padding."""
+    logits = np.asarray(state.network(inputs, training=False)).astype(float)
+    logs = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    tokens = np.asarray(tokens)
+    return [-logs[row, place, token] for (row, place), token in np.ndenumerate(tokens) if token]
+
+
+def test_training_averages_over_tokens_and_minimises_that_average(state):
+    inputs, tokens = max(training_batches(state.experiment, seed=0, start=0, end=5), key=lambda batch: np.ptp(lengths(batch[1])))
+    assert np.ptp(lengths(tokens)) > 0
+    expected = np.mean(nats_of_tokens(state, inputs, tokens))
+    state.begin_epoch(0)
+    loss, _, _ = state.values(inputs, tokens, training=True)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+    compile_step(state)(inputs, tokens)
+    assert state.means() == pytest.approx({"loss": expected, "nats_per_token": expected}, rel=1e-5)
+
+
+def test_validation_averages_over_all_tokens_of_the_split(state):
+    batches = list(validation_batches(state.experiment, seed=0))
+    found = [nats for inputs, tokens in batches for nats in nats_of_tokens(state, inputs, tokens)]
+    assert len({length for _, tokens in batches for length in lengths(tokens)}) > 1
+    expected = {"val_loss": np.mean(found), "val_nats_per_token": np.mean(found)}
+    assert state._validate(0) == pytest.approx(expected, rel=1e-5)
+
+
+def lengths(tokens):
+    return np.asarray(tf.math.count_nonzero(tokens, axis=1))
