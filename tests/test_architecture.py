@@ -136,3 +136,14 @@ def test_no_verb_asks_which_task_it_has():
                 if isinstance(node, ast.Compare) and "task.name" in ast.unparse(node)
             ]
             assert compared == [], path
+
+
+def test_loading_a_model_registers_every_layer_that_it_may_name():
+    """A process that only loads has imported nothing else, and Keras cannot find what is not imported there."""
+    package = ROOT / "kerastoolkit"
+    known = (package / "layers" / "__init__.py").read_text() + (package / "serving" / "model.py").read_text()
+    for path in [*package.glob("layers/*.py"), *package.glob("serving/*.py")]:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and any("register_keras" in ast.unparse(each) for each in node.decorator_list):
+                imported = f"{node.name} as {node.name}" if path.parent.name == "layers" else f"kerastoolkit.serving.{path.stem}\n"
+                assert imported in known.replace("  # noqa", "\n"), f"{node.name} of {path} is not imported"

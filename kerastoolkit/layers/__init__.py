@@ -3,6 +3,8 @@
 from kerastoolkit.layers.attention import AdditiveAttention as AdditiveAttention
 from kerastoolkit.layers.attention import DotProductAttention as DotProductAttention
 from kerastoolkit.layers.attention import MultiHeadAttention as MultiHeadAttention
+from kerastoolkit.layers.attention_decoder import AttentionDecoder as AttentionDecoder
+from kerastoolkit.layers.attention_decoder import ReverseTexts as ReverseTexts
 from kerastoolkit.layers.batch_normalization import BatchNormalization as BatchNormalization
 from kerastoolkit.layers.corruption import Corruption as Corruption
 from kerastoolkit.layers.gaussian_sample import GaussianSample as GaussianSample
