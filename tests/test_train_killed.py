@@ -88,6 +88,7 @@ def test_three_kills_change_no_bit(tmp_path, undisturbed):
     assert bits(tmp_path) == undisturbed[0]
 
 
+@pytest.mark.slow
 def test_kills_change_no_bit_of_a_recurrent_network(tmp_path):
     found = []
     for name, kills in (("undisturbed", []), ("killed", [("flush", 9), ("flush", 14)])):
@@ -112,6 +113,7 @@ def test_kills_change_no_bit_of_a_network_with_random_numbers_inside(tmp_path):
     assert any("seed_generator" in name for name in found[0][1])
 
 
+@pytest.mark.slow
 def test_kills_change_no_bit_of_word_vectors(tmp_path):
     found = []
     for name, kills in (("undisturbed", []), ("killed", [("flush", 9), ("flush", 14)])):
@@ -124,7 +126,7 @@ def test_kills_change_no_bit_of_word_vectors(tmp_path):
 
 def test_kills_change_no_bit_of_a_translator(tmp_path):
     found = []
-    for name, kills in (("undisturbed", []), ("killed", [("flush", 9), ("flush", 14)])):
+    for name, kills in (("undisturbed", []), ("killed", [("flush", 9)])):
         folder = tmp_path / name
         folder.mkdir()
         rows = (f"{number} {'x' * (number % 7)}\t{'y' * (number % 7)} {number}\n" for number in range(60))
@@ -132,7 +134,7 @@ def test_kills_change_no_bit_of_a_translator(tmp_path):
         assert killed_run(folder, kills, "killable_translation") == len(kills)
         found.append(bits(folder))
     assert found[0] == found[1]
-    # The sums of the last checkpoints are among the bits, and the saved network's weights are their mean.
+    # The means of the last epochs' weights are among the bits.
     assert any("average" in name for name in found[0][1])
 
 

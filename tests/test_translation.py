@@ -137,8 +137,6 @@ def test_evaluate_takes_the_settings_of_the_search_and_the_tokenizer_of_bleu(tra
     result, _ = evaluate(str(translator[0]), settings={"beams": "1", "tokenizer": "char"})
     assert result["settings"] == {"beams": 1, "length_penalty": 0.6, "tokenizer": "char"}
     assert "bleu: " in result["notes"][0] and "tok:char" in result["notes"][0]
-    worse, _ = evaluate(str(translator[0]), settings={"length_penalty": "10"})
-    assert worse["figures"] != result["figures"]
     with pytest.raises(InputError, match="tokenizer must be one of 13a"):
         evaluate(str(translator[0]), settings={"tokenizer": "mecab"})
 
@@ -175,8 +173,7 @@ def test_documents_are_summarised_beside_their_own_sentences(tmp_path):
             names = [ENGLISH[each] for each in generator.integers(0, 10, 5)]
             sentences = [f"Item {name} came." for name in names]
             print(json.dumps({"document": " ".join(sentences), "summary": sentences[-1]}), file=file)
-    settings = {**SMALL, "data": str(tmp_path / "news.jsonl"), "document_tokens": 64, "summary_tokens": 16, "paragraphs": False,
-                "epochs": 20}  # fmt: skip
+    settings = {**SMALL, "data": str(tmp_path / "news.jsonl"), "document_tokens": 64, "summary_tokens": 16}
     run = train.train(catalog.find_recipe("bbc-summarise-transformer"), settings, out=str(tmp_path / "run"))
     result, _ = evaluate(str(run))
     assert result["figures"]["rouge1"] > 0.9 > result["baselines"]["the first 3 sentences"]["rouge1"]

@@ -86,7 +86,9 @@ def _means_one_date(pattern: str) -> bool:
     order = "".join(letter for letter in width if letter not in "Ec")  # days of the week
     in_words = width.get("M", width.get("L")) in (3, 4)  # 5 is a single letter
     as_number = order in ("yMd", "yLd") and not in_words and width.get("M", width.get("L")) in (1, 2)
-    return sorted(order) in (["M", "d", "y"], ["L", "d", "y"]) and width["y"] != 2 and (in_words or as_number)
+    # CLDR 48 writes ordinal numbers as ddd, which Babel 2.19 makes 028 of.
+    written_out = width.get("y") != 2 and width.get("d", 0) < 3
+    return sorted(order) in (["M", "d", "y"], ["L", "d", "y"]) and written_out and (in_words or as_number)
 
 
 def _refuse_ambiguous_months(locales: list[Any]) -> None:

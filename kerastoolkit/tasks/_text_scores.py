@@ -75,14 +75,23 @@ def translation_scores(answers: list[str], references: list[str], *,
         InputError: there is no such tokenizer, or it needs further packages.
     """
     _check(answers, references=references)
-    if tokenizer not in TOKENIZERS:
-        raise InputError(f"tokenizer must be one of {', '.join(TOKENIZERS)} (further ones need packages), got {tokenizer}")
+    check_tokenizer(tokenizer)
     from sacrebleu.metrics import BLEU, CHRF
 
     metrics = {"bleu": BLEU(tokenize=tokenizer), "bleu_lower_cased": BLEU(tokenize=tokenizer, lowercase=True), "chrf": CHRF()}
     figures = {name: float(metric.corpus_score(answers, [references]).score) for name, metric in metrics.items()}
     same = [answer.split() == reference.split() for answer, reference in zip(answers, references, strict=True)]
     return {**figures, "exact_match": float(np.mean(same))}, {name: str(each.get_signature()) for name, each in metrics.items()}
+
+
+def check_tokenizer(name: str) -> None:
+    """Refuses what is not one of ``TOKENIZERS``.
+
+    Raises:
+        InputError: names it.
+    """
+    if name not in TOKENIZERS:
+        raise InputError(f"tokenizer must be one of {', '.join(TOKENIZERS)} (further ones need packages), got {name}")
 
 
 def rouge_scores(answers: list[str], references: list[str]) -> dict[str, float]:

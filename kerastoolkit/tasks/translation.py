@@ -11,7 +11,14 @@ import numpy as np
 
 from kerastoolkit.experiment import Data, Report, Task, described
 from kerastoolkit.serving.byte_pairs import Merges
-from kerastoolkit.tasks._text_scores import TOKENIZERS, copied_share, length_ratio, translation_scores, worst_and_best
+from kerastoolkit.tasks._text_scores import (
+    TOKENIZERS,
+    check_tokenizer,
+    copied_share,
+    length_ratio,
+    translation_scores,
+    worst_and_best,
+)
 from kerastoolkit.tasks._written_texts import answer_with, composed, decoded, file_text, pictures, source_tokens, writing
 
 KEY, RESULT, TRUTH = "source", "translation", "target"
@@ -61,6 +68,7 @@ def _read(given: list[str]) -> tuple[list[str], dict[str, Any]]:
 
 def _score(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], data: Data, serving: keras.Model, *,
            tokenizer: str, **settings: Any) -> Report:  # fmt: skip
+    check_tokenizer(tokenizer)  # before anything is written for it
     sources, truths, answers = decoded(batches, KEY, TRUTH, RESULT)
     figures, signatures = translation_scores(answers, truths, tokenizer=tokenizer)
     figures |= {"copied_from_source": copied_share(answers, sources), "length_ratio": length_ratio(answers, truths)}

@@ -15,7 +15,7 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name == "vgg11" else ()) for name in NETWORKS])
 def test_a_network_fits_eight_images_with_random_labels(name):
     keras.utils.set_random_seed(0)
     network, generator = NETWORKS[name](), np.random.default_rng(0)

@@ -53,7 +53,7 @@ def test_a_later_token_changes_no_earlier_logit(cell):
     assert (before[:, 5:] != after[:, 5:]).any(axis=(0, 2)).all()
 
 
-@pytest.mark.parametrize("cell", COUNTS)
+@pytest.mark.parametrize("cell", [pytest.param(cell, marks=() if cell == "lstm" else pytest.mark.slow) for cell in COUNTS])
 def test_a_forecaster_learns_a_few_windows_by_heart(cell):
     keras.utils.set_random_seed(0)
     network = models.recurrent_forecaster(cell=cell, window=6, features=2, horizon=2, units=16)

@@ -136,7 +136,7 @@ def batches(**columns):
 
 def test_translations_are_scored_by_their_strings_beside_their_sources(serving):
     found = batches(source=["ab ab ab ab ab", "x y z u v"], target=["a b c d e", "x y z u v"], answer=["a b c d e", "x y z u v"])
-    report = translations().score(found, None, serving)
+    report = translations().score(found, None, serving, tokenizer="13a", beams=4)
     assert report.figures["bleu"] == pytest.approx(100) and report.figures["exact_match"] == 1
     assert report.figures["copied_from_source"] == 0.5 and report.figures["length_ratio"] == 1
     assert report.baselines["the source as it stands"]["exact_match"] == 0.5
