@@ -8,7 +8,7 @@ from kerastoolkit.serving.model import serving_model
 from kerastoolkit.training_state import State, compile_steps
 
 # Those of translation and summarisation are exported in test_translation.py.
-FAST = ("digits-cnn", "cifar10-resnet20-fast", "weather-gru", "stocks-lstm", "shakespeare-rnn", "mnist-vae",
+FAST = ("digits-cnn", "cifar10-resnet20-fast", "weather-gru", "stocks-lstm", "shakespeare-rnn",
         "mnist-sparse-autoencoder", "text8-skipgram")  # fmt: skip
 CASES = [
     pytest.param(recipe, id=recipe.name, marks=() if recipe.name in FAST else pytest.mark.slow) for recipe in catalog.recipes()

@@ -101,6 +101,7 @@ def test_kills_change_no_bit_of_a_recurrent_network(tmp_path):
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 def test_kills_change_no_bit_of_a_network_with_random_numbers_inside(tmp_path):
     found = []
     for name, kills in (("undisturbed", []), ("killed", [("flush", 9), ("flush", 14)])):

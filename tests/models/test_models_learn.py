@@ -13,9 +13,10 @@ NETWORKS = {
     "vgg11": lambda: models.vgg11(classes=4, input_shape=(32, 32, 3), batch_norm=True, head="cifar"),
     "resnet18": lambda: models.resnet18(classes=4, input_shape=(32, 32, 3)),
 }
+SLOW = ("vgg11", "resnet18")
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name == "vgg11" else ()) for name in NETWORKS])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in NETWORKS])
 def test_a_network_fits_eight_images_with_random_labels(name):
     keras.utils.set_random_seed(0)
     network, generator = NETWORKS[name](), np.random.default_rng(0)
