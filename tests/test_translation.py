@@ -181,3 +181,18 @@ def test_documents_are_summarised_beside_their_own_sentences(tmp_path):
     (row,) = predict(str(run), [str(tmp_path / "one.txt")], out=str(tmp_path / "answers"))
     assert row["summary"].startswith("Item ") and row["document"] == str(tmp_path / "one.txt")
     assert (tmp_path / "answers" / "001-one.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "setting", "message"),
+    [
+        ("multi30k-transformer", {"longest": 1}, "longest must be at least 2, got 1"),
+        ("multi30k-transformer", {"averaged": 0}, "averaged must be at least 1, got 0"),
+        ("bbc-summarise-transformer", {"document_tokens": 1}, "document_tokens must be 2 .. 10,000, got 1"),
+        ("bbc-summarise-transformer", {"summary_tokens": 20_000}, "summary_tokens must be 2 .. 10,000, got 20000"),
+    ],
+)
+def test_a_wrong_setting_of_a_recipe_is_named(recipe, setting, message):
+    found = catalog.find_recipe(recipe)
+    with pytest.raises(InputError, match=message):
+        train.build(found, catalog.arguments(found, {**SMALL, "data": "sample", **setting}), 0)
