@@ -22,7 +22,7 @@ def search(how, cached):
 
     keras.utils.set_random_seed(0)
     from kerastoolkit.models import transformer
-    from kerastoolkit.serving.decoding import TokenByToken, beam_search
+    from kerastoolkit.serving.decoding import TokenByToken, beam_search, gains_of
 
     network = transformer(
         source_vocabulary=VOCABULARY, target_vocabulary=VOCABULARY, depth=4, width=128, heads=4, feed_forward=256,
@@ -37,13 +37,18 @@ def search(how, cached):
         if cached:
             constants = stepwise.start(source)
             state = stepwise.first_state(constants, how.beams)
-            return beam_search(lambda *now: stepwise.step(now[0], constants, *now[1:]), state, **limits)
+
+            def advance_by_one(tokens, state, position):
+                logits, state = stepwise.step(tokens, constants, state, position)
+                return gains_of(logits), state
+
+            return beam_search(advance_by_one, state, **limits)
         again = tf.repeat(source, how.beams, axis=0)
 
         def advance(tokens, state, position):
             written = tf.concat([state[0], tokens[:, :, None]], axis=2)
             logits = network([again, tf.reshape(written, (batch * how.beams, -1))])[:, -1]
-            return tf.reshape(logits, (batch, how.beams, -1)), [written]
+            return gains_of(tf.reshape(logits, (batch, how.beams, -1))), [written]
 
         return beam_search(advance, [tf.zeros((batch, how.beams, 0), tf.int32)], **limits)
 

@@ -7,7 +7,6 @@ import kerastoolkit  # noqa: F401  # isort: skip  # before Keras, because it tur
 
 from kerastoolkit.data.byte_pairs import byte_pairs
 from kerastoolkit.data.documents import documents
-from kerastoolkit.data.paragraphs import with_paragraphs
 from kerastoolkit.data.strings import texts
 from kerastoolkit.data.tokenised import tokenised
 from kerastoolkit.experiment import Experiment, InputError
@@ -20,10 +19,10 @@ from kerastoolkit.tasks.summarisation import read_documents, summarisation
 
 
 def bbc_summarise_transformer(
-    *, depth: int = 3, width: int = 256, heads: int = 4, feed_forward: int = 512, dropout: float = 0.2, norm_first: bool = True,
-    vocabulary: int = 6000, smoothing: float = 0.1, epochs: int = 20, batch_tokens: int = 4096, learning_rate: float = 0.001,
-    warm_up_steps: int = 1000, averaged: int = 5, document_tokens: int = 768, summary_tokens: int = 400,
-    paragraphs: bool = False, pointer: bool = True, document: str = "document", summary: str = "summary", mend: bool = True,
+    *, depth: int = 2, width: int = 256, heads: int = 4, feed_forward: int = 1024, dropout: float = 0.2, norm_first: bool = True,
+    vocabulary: int = 4000, smoothing: float = 0.1, epochs: int = 6, batch_tokens: int = 4096, learning_rate: float = 0.001,
+    warm_up_steps: int = 600, averaged: int = 3, document_tokens: int = 768, summary_tokens: int = 400,
+    pointer: bool = True, document: str = "document", summary: str = "summary", mend: bool = True,
     data: str = "bbc_news.jsonl.gz",
 ) -> Experiment:  # fmt: skip
     """Summaries of BBC news (Greene & Cunningham 2006, https://doi.org/10.1145/1143844.1143892) by a Transformer; ``data`` is a
@@ -35,7 +34,7 @@ def cnn_dailymail_transformer(
     *, depth: int = 4, width: int = 512, heads: int = 8, feed_forward: int = 2048, dropout: float = 0.1, norm_first: bool = True,
     vocabulary: int = 32000, smoothing: float = 0.1, epochs: int = 10, batch_tokens: int = 8192, learning_rate: float = 0.001,
     warm_up_steps: int = 4000, averaged: int = 5, document_tokens: int = 512, summary_tokens: int = 128,
-    paragraphs: bool = False, pointer: bool = True, document: str = "document", summary: str = "summary", mend: bool = True,
+    pointer: bool = True, document: str = "document", summary: str = "summary", mend: bool = True,
     data: str = "cnn_dailymail",
 ) -> Experiment:  # fmt: skip
     """Summaries of CNN and Daily Mail articles (See et al. 2017, https://arxiv.org/abs/1704.04368) by a Transformer."""
@@ -43,15 +42,13 @@ def cnn_dailymail_transformer(
 
 
 def _summaries(*, depth, width, heads, feed_forward, dropout, norm_first, vocabulary, smoothing, epochs, batch_tokens,
-               learning_rate, warm_up_steps, averaged, document_tokens, summary_tokens, paragraphs, pointer, document, summary,
+               learning_rate, warm_up_steps, averaged, document_tokens, summary_tokens, pointer, document, summary,
                mend, data):
     for name, tokens in (("document_tokens", document_tokens), ("summary_tokens", summary_tokens)):
         if not 2 <= tokens <= MOST_TOKENS:
             raise InputError(f"{name} must be 2 .. {MOST_TOKENS:,}, got {tokens}")
     pairs = documents(data, document=document, summary=summary, mend=mend)
     merges = byte_pairs((text for key in ("document", "summary") for text in texts(pairs.train, key)), vocabulary=vocabulary)
-    if paragraphs:
-        pairs = with_paragraphs(pairs)
     pairs = tokenised(pairs, source_tokens=BytePairTokens(merges, document_tokens),
                       target_tokens=BytePairTokens(merges, summary_tokens), source="document", target="summary")  # fmt: skip
     network = transformer(

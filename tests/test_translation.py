@@ -103,7 +103,7 @@ serve = model.signatures["serving_default"]
 texts = {sentences!r}
 of = lambda value: tf.constant([value] * len(texts))
 answer = serve(source=tf.constant(texts), beams=of(4), length_penalty=of(0.6), temperature=of(0.0), top_k=of(0), top_p=of(1.0),
-               longest=of(0), seed=of(0))
+               no_repeat_ngram=of(0), longest=of(0), seed=of(0))
 assert not {{"kerastoolkit", "keras_hub", "tensorflow_text", "tokenizers"}} & set(sys.modules)
 print(json.dumps([text.decode() for text in answer["translation"].numpy()]))
 """

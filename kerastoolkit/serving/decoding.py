@@ -17,7 +17,8 @@ import tensorflow as tf
 
 from kerastoolkit.serving.byte_pairs import END, PADDING, START
 
-SETTINGS = {"beams": 4, "length_penalty": 0.6, "temperature": 0.0, "top_k": 0, "top_p": 1.0, "longest": 0, "seed": 0}
+SETTINGS = {"beams": 4, "length_penalty": 0.6, "temperature": 0.0, "top_k": 0, "top_p": 1.0, "no_repeat_ngram": 0, "longest": 0,
+            "seed": 0}  # fmt: skip
 MOST_BEAMS, MOST_TOKENS = 100, 10_000  # more would hold a server's memory
 LONGER = 50  # than the source an output may be: Vaswani et al. 2017, section 6.1
 IMPOSSIBLE = -1e9  # a logarithm of a probability of 0 with which one can reckon
@@ -48,13 +49,13 @@ class TokenByToken:
         """What ``step`` begins with, for ``number`` texts of each source: tensors (batch, number, ...)."""
         return [
             layer.first_state(constant, number) if hasattr(layer, "start") else ()
-            for layer, constant in zip(self.layers, constants[:-1], strict=True)
+            for layer, constant in zip([*self.layers, self.pointer], constants, strict=True)
         ]
 
     def step(self, tokens: Any, constants: list[Any], state: list[Any], position: Any) -> tuple[Any, list[Any]]:
         """tokens (batch, number) at ``position`` -> (logits (batch, number, vocabulary) of the next tokens, new state)."""
         x, after = self.embedding(tokens), []
-        for layer, constant, before in zip(self.layers, constants[:-1], state, strict=True):
+        for layer, constant, before in zip(self.layers, constants[:-1], state[:-1], strict=True):
             if hasattr(layer, "step"):
                 x, new = layer.step(x, constant, before, position)
                 after.append(new)
@@ -62,7 +63,10 @@ class TokenByToken:
                 x = layer(x)
                 after.append(())
         logits = self.logits(x)
-        return (self.pointer.point(x, logits, *constants[-1]) if self.pointer else logits), after
+        if not self.pointer:
+            return logits, [*after, ()]
+        logits, new = self.pointer.step(x, logits, constants[-1], state[-1])
+        return logits, [*after, new]
 
     def attention(self, source_tokens: Any, target_tokens: Any) -> Any:
         """(batch, target length, source length) float: how much the last layer that looks at the source, the pointer if there is
@@ -87,6 +91,39 @@ def shifted(tokens: Any) -> Any:
 Advance = Callable[[Any, Any, Any], tuple[Any, Any]]
 
 
+def without_repeats(advance: Advance, state: Any, *, number: int | Any, sizes: Any) -> tuple[Advance, Any]:
+    """No ``sizes`` tokens in a row are written twice: Paulus et al. 2017, section 2.5, https://arxiv.org/abs/1705.04304, where
+    they are words, and 3.
+
+    Args:
+        advance, state: as for ``beam_search``.
+        number: beams of that state.
+        sizes: (batch,) int32; 0 where anything may be repeated.
+    Returns:
+        ``advance`` whose gains of repetitions are IMPOSSIBLE and all others what they were, and the state that it begins with.
+    """
+
+    def forbidden(gains, followers, same):
+        shape, size = tf.shape(followers), tf.shape(gains)[2]
+        repeats = (sizes > 0)[:, None, None] & (same >= sizes[:, None, None] - 1)
+        rows = tf.reshape(tf.range(shape[0] * shape[1]), (shape[0], shape[1], 1))
+        found = tf.math.unsorted_segment_sum(tf.cast(repeats, tf.int32), rows * size + followers, shape[0] * shape[1] * size)
+        return tf.where(tf.reshape(found, tf.shape(gains)) > 0, IMPOSSIBLE, gains)
+
+    def advance_without(tokens, state, position):
+        written, same, state = state
+        gains, state = advance(tokens, state, position)
+        latest = tokens[:, :, None]
+        # How many of the tokens up to each place are those written last: one more than up to the place before, or none.
+        same = tf.where(written == latest, tf.pad(same, ((0, 0), (0, 0), (1, 0)))[:, :, :-1] + 1, 0)
+        written = tf.concat([written, latest], axis=2)
+        gains = tf.cond(tf.reduce_any(sizes > 0), lambda: forbidden(gains, written[:, :, 1:], same), lambda: gains)
+        return gains, (written, tf.pad(same, ((0, 0), (0, 0), (0, 1))), state)
+
+    nothing = tf.zeros((tf.shape(sizes)[0], number, 0), tf.int32)
+    return advance_without, (nothing, nothing, state)
+
+
 def beam_search(advance: Advance, state: Any, *, widths: Any, limits: Any, penalties: Any) -> tuple[Any, Any]:
     """The likeliest text that a beam finds: Wu et al. 2016, section 7, https://arxiv.org/abs/1609.08144, without the coverage
     penalty.
@@ -95,7 +132,8 @@ def beam_search(advance: Advance, state: Any, *, widths: Any, limits: Any, penal
     END, at the latest as token number ``limit``.
 
     Args:
-        advance: (tokens (batch, beams), state, position) -> (logits (batch, beams, vocabulary), new state).
+        advance: (tokens (batch, beams), state, position) -> (gains (batch, beams, vocabulary) as ``gains_of`` gives them for what
+            comes next, new state).
         state: any structure of tensors (batch, beams, ...), with as many beams as the widest has.
         widths: (batch,) int32, texts that are followed at once; 1 takes the likeliest token each time (greedy).
         limits: (batch,) int32, at least 1.
@@ -112,9 +150,9 @@ def beam_search(advance: Advance, state: Any, *, widths: Any, limits: Any, penal
         return likelihoods / ((5.0 + tf.cast(length, tf.float32)) / 6.0) ** penalties[:, None]
 
     def body(t, tokens, likelihoods, ended, end_scores, *flat):
-        logits, new_state = advance(tokens[:, :, -1], tf.nest.pack_sequence_as(state, flat), t)
-        size = tf.shape(logits)[2]
-        gains = ending(tf.nn.log_softmax(allowed(logits)), (t + 1 >= limits)[:, None, None])
+        gains, new_state = advance(tokens[:, :, -1], tf.nest.pack_sequence_as(state, flat), t)
+        size = tf.shape(gains)[2]
+        gains = ending(gains, (t + 1 >= limits)[:, None, None])
         totals = likelihoods[:, :, None] + gains
         # Twice as many as are followed: should all that are followed end, as many are left to go on with.
         best, places = tf.math.top_k(tf.reshape(totals, (batch, beams * size)), 2 * beams)
@@ -170,8 +208,8 @@ def sample(advance: Advance, state: Any, *, temperature: Any, top_k: Any, top_p:
     batch, flat = tf.shape(limits)[0], tf.nest.flatten(state)
 
     def body(t, tokens, likelihoods, *flat):
-        logits, new_state = advance(tokens[:, -1:], tf.nest.pack_sequence_as(state, flat), t)
-        gains = tf.nn.log_softmax(allowed(logits[:, 0]))
+        gains, new_state = advance(tokens[:, -1:], tf.nest.pack_sequence_as(state, flat), t)
+        gains = gains[:, 0]
         size = tf.shape(gains)[1]
         values, order = tf.math.top_k(ending(gains, (t + 1 >= limits)[:, None]), size)  # the likeliest first
         # Divided as distances from the likeliest: no temperature makes what is impossible possible, or anything infinite.
@@ -208,10 +246,10 @@ def _shape_of(tensor: Any) -> tf.TensorShape:
     return tf.TensorShape([size if known and place > 1 and size else None for place, size in enumerate(tensor.shape)])
 
 
-def allowed(logits: Any) -> Any:
-    """Logits (..., vocabulary) without padding and start, which are never written."""
+def gains_of(logits: Any) -> Any:
+    """Logits (..., vocabulary) -> logarithms of probabilities, of which padding and start have none: they are never written."""
     token = tf.range(tf.shape(logits)[-1])
-    return tf.where((token == PADDING) | (token == START), IMPOSSIBLE, logits)
+    return tf.nn.log_softmax(tf.where((token == PADDING) | (token == START), IMPOSSIBLE, logits))
 
 
 def ending(values: Any, must_end: Any) -> Any:
@@ -224,14 +262,15 @@ class Decode(keras.layers.Layer):
     """Writes a text for each source.
 
     Input   a dict
-            source_tokens   (batch, any length) int32, with 0 after the end
-            beams           (batch,) int32: texts followed at once, 1 .. 100; 1 takes the likeliest token each time
-            length_penalty  (batch,) float32, 0 .. 10: the higher, the longer the texts
-            temperature     (batch,) float32: 0 searches for the likeliest text; above 0 it is drawn and ``beams`` are not used
-            top_k           (batch,) int32: draw among that many of the likeliest tokens; 0 for all
-            top_p           (batch,) float32 in (0, 1]: draw among the fewest whose probabilities sum to it
-            longest         (batch,) int32: tokens, the end counted, 0 .. 10,000; 0 for as many as the source has and 50 more
-            seed            (batch,) int32, of the draws
+            source_tokens    (batch, any length) int32, with 0 after the end
+            beams            (batch,) int32: texts followed at once, 1 .. 100; 1 takes the likeliest token each time
+            length_penalty   (batch,) float32, 0 .. 10: the higher, the longer the texts
+            temperature      (batch,) float32: 0 searches for the likeliest text; above 0 it is drawn and ``beams`` are not used
+            top_k            (batch,) int32: draw among that many of the likeliest tokens; 0 for all
+            top_p            (batch,) float32 in (0, 1]: draw among the fewest whose probabilities sum to it
+            no_repeat_ngram  (batch,) int32, 0 .. 10,000: no tokens in a row, as many as this, are written twice; 0 allows it
+            longest          (batch,) int32: tokens, the end counted, 0 .. 10,000; 0 for as many as the source has and 50 more
+            seed             (batch,) int32, of the draws
     Output  a dict
             tokens  (batch, longest) int32: END and then padding after each text
             score   (batch,) float32: the logarithm of the text's probability, divided as ``beam_search`` states
@@ -263,20 +302,26 @@ class Decode(keras.layers.Layer):
         constants = self.stepwise.start(source)
 
         def advance(tokens, state, position):
-            return self.stepwise.step(tokens, constants, state, position)
+            logits, state = self.stepwise.step(tokens, constants, state, position)
+            return gains_of(logits), state
+
+        def begun(number):
+            state = self.stepwise.first_state(constants, number)
+            return without_repeats(advance, state, number=number, sizes=inputs["no_repeat_ngram"])
 
         def nothing():
             return tf.fill((tf.shape(source)[0], 1), END), tf.zeros((tf.shape(source)[0],))
 
         def searched():
             widths = tf.where(draws, 1, inputs["beams"])
-            state = self.stepwise.first_state(constants, tf.reduce_max(widths))
-            return beam_search(advance, state, widths=widths, limits=limits, penalties=inputs["length_penalty"])
+            each, state = begun(tf.reduce_max(widths))
+            return beam_search(each, state, widths=widths, limits=limits, penalties=inputs["length_penalty"])
 
         def drawn():
+            each, state = begun(1)
             tokens, likelihoods = sample(
-                advance, self.stepwise.first_state(constants, 1), temperature=tf.where(draws, inputs["temperature"], 1.0),
-                top_k=inputs["top_k"], top_p=inputs["top_p"], limits=limits, seeds=inputs["seed"])  # fmt: skip
+                each, state, temperature=tf.where(draws, inputs["temperature"], 1.0), top_k=inputs["top_k"],
+                top_p=inputs["top_p"], limits=limits, seeds=inputs["seed"])  # fmt: skip
             written = tf.reduce_sum(tf.cast(tokens != PADDING, tf.float32), axis=1)
             return tokens, likelihoods / ((5.0 + written) / 6.0) ** inputs["length_penalty"]
 
@@ -329,12 +374,13 @@ def _checks(inputs):
     def check(name, holds, rule):
         return tf.debugging.Assert(tf.reduce_all(holds), [f"{name} must be {rule}, got", inputs[name]])
 
-    beams, longest, top_p = inputs["beams"], inputs["longest"], inputs["top_p"]
+    beams, longest, top_p, ngram = (inputs[name] for name in ("beams", "longest", "top_p", "no_repeat_ngram"))
     return [
         check("beams", (beams >= 1) & (beams <= MOST_BEAMS), f"1 .. {MOST_BEAMS}"),
         check("length_penalty", (inputs["length_penalty"] >= 0) & (inputs["length_penalty"] <= 10), "0 .. 10"),
         check("temperature", inputs["temperature"] >= 0, "0 or more"),
         check("top_k", inputs["top_k"] >= 0, "0 or more"),
         check("top_p", (top_p > 0) & (top_p <= 1), "above 0 and at most 1"),
+        check("no_repeat_ngram", (ngram >= 0) & (ngram <= MOST_TOKENS), f"0 .. {MOST_TOKENS:,} tokens"),
         check("longest", (longest >= 0) & (longest <= MOST_TOKENS), f"0 .. {MOST_TOKENS:,} tokens"),
     ]

@@ -38,7 +38,8 @@ def summarisation(merges: Merges, **kwargs: Any) -> Task:
 
 
 @described
-def summaries(smoothing: float = 0.1, beams: int = 4, length_penalty: float = 0.6, longest: int = 0) -> Task:
+def summaries(smoothing: float = 0.1, beams: int = 4, length_penalty: float = 0.6, no_repeat_ngram: int = 6,
+              longest: int = 0) -> Task:  # fmt: skip
     """Documents to summaries. The network gives logits (batch, length, vocabulary) for source_tokens and target_tokens.
 
     Answers: summary (batch,) string; score (batch,) float32, as ``serving.decoding.Decode`` states. ``evaluate`` scores the
@@ -46,11 +47,12 @@ def summaries(smoothing: float = 0.1, beams: int = 4, length_penalty: float = 0.
 
     Args:
         smoothing: of the labels, in [0, 1).
-        beams, length_penalty, longest: what ``predict`` and ``evaluate`` take unless they are told another.
+        beams, length_penalty, no_repeat_ngram, longest: what ``predict`` and ``evaluate`` take unless they are told another.
     """
     return writing(
         "summarisation", key=KEY, result=RESULT, smoothing=smoothing,
-        settings={"beams": beams, "length_penalty": length_penalty, "longest": longest}, score=_score, read=_read,
+        settings={"beams": beams, "length_penalty": length_penalty, "no_repeat_ngram": no_repeat_ngram, "longest": longest},
+        score=_score, read=_read,
         probe=("A dog ran home. It was late. Nobody saw it.", "", "\u2603 \uac1c."), answered_at_once=16)  # fmt: skip
 
 

@@ -217,10 +217,10 @@ def test_embeddings_that_are_not_shared_are_three():
     assert made.output.shape == (None, None, 9)
 
 
-def test_a_pointer_adds_two_products_and_a_gate():
+def test_a_pointer_adds_products_of_four_and_of_five_places_and_a_gate():
     width = SMALL["width"]
     added = models.transformer(**SMALL, pointer=True).count_params() - models.transformer(**SMALL).count_params()
-    assert added == 2 * width * width + 2 * width + 1
+    assert added == (4 + 5) * width * width + 2 * width + 1
 
 
 def test_norm_first_adds_a_norm_after_each_half():

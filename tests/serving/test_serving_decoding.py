@@ -9,7 +9,16 @@ import tensorflow as tf
 
 from kerastoolkit import models
 from kerastoolkit.serving.byte_pairs import END, PADDING, START
-from kerastoolkit.serving.decoding import SETTINGS, Decode, SourceAttention, TokenByToken, beam_search, sample
+from kerastoolkit.serving.decoding import (
+    IMPOSSIBLE,
+    SETTINGS,
+    Decode,
+    SourceAttention,
+    TokenByToken,
+    beam_search,
+    gains_of,
+    sample,
+)
 
 VOCABULARY = 11
 TRANSFORMER = {"source_vocabulary": VOCABULARY, "target_vocabulary": VOCABULARY, "depth": 2, "width": 12, "heads": 2,
@@ -30,6 +39,7 @@ HOW = [
     {"beams": 1}, {"beams": 2, "length_penalty": 0.0}, {"beams": 3}, {"beams": 4, "length_penalty": 2.0}, {"beams": 5},
     {"temperature": 1.0, "seed": 5}, {"temperature": 1.5, "seed": 6, "length_penalty": 0.0}, {"temperature": 0.8, "seed": 7},
     {"temperature": 1.0, "top_k": 3, "seed": 8}, {"temperature": 1.0, "top_p": 0.7, "seed": 9, "beams": 3},
+    {"beams": 1, "no_repeat_ngram": 2}, {"beams": 3, "no_repeat_ngram": 1}, {"temperature": 1.0, "seed": 5, "no_repeat_ngram": 3},
 ]  # fmt: skip
 SLOW = ("gru_dot", "lstm_additive")  # each cell and each attention is among the others
 every_network = pytest.mark.parametrize(
@@ -90,7 +100,13 @@ def trimmed(tokens):
     return texts
 
 
-def whole_network(name, source):
+def followers_that_repeat(text, size):
+    """Tokens by which ``size`` tokens of a text in a row would stand in it twice."""
+    latest = text[len(text) - size + 1 :]
+    return [text[i + size - 1] for i in range(len(text) - size + 1) if text[i : i + size - 1] == latest] if size else []
+
+
+def whole_network(name, source, sizes):
     """An ``advance`` that keeps nothing but the texts so far and calls the network on them from the start."""
 
     def advance(tokens, state, position):
@@ -98,7 +114,11 @@ def whole_network(name, source):
         texts = tf.concat([texts, tokens[:, :, None]], axis=2)
         rows, beams = tokens.shape
         logits = network(name)([tf.reshape(sources, (rows * beams, -1)), tf.reshape(texts, (rows * beams, -1))])
-        return tf.reshape(logits[:, -1], (rows, beams, -1)), (texts, sources)
+        gains = gains_of(tf.reshape(logits[:, -1], (rows, beams, -1))).numpy()
+        for row in range(rows):
+            for beam in range(beams):
+                gains[row, beam, followers_that_repeat(texts[row, beam].numpy().tolist()[1:], int(sizes[row]))] = IMPOSSIBLE
+        return gains, (texts, sources)
 
     def state(beams):
         return tf.zeros((len(source), beams, 0), tf.int32), tf.repeat(tf.constant(source)[:, None], beams, axis=1)
@@ -130,16 +150,16 @@ def test_texts_are_those_of_the_whole_network_called_anew_for_each_token(name):
     searched = np.flatnonzero(given["temperature"] == 0)
     drawn = np.flatnonzero(given["temperature"] > 0)
 
-    advance, state = whole_network(name, source[searched])
     some = {key: tf.gather(value, searched) for key, value in given.items()}
+    advance, state = whole_network(name, source[searched], some["no_repeat_ngram"])
     expected, expected_scores = beam_search(
         advance, state(5), widths=some["beams"], limits=some["longest"], penalties=some["length_penalty"]
     )
     assert [texts[row] for row in searched] == trimmed(expected.numpy())
     np.testing.assert_allclose(scores[searched], expected_scores, rtol=1e-4, atol=1e-4)
 
-    advance, state = whole_network(name, source[drawn])
     some = {key: tf.gather(value, drawn) for key, value in given.items()}
+    advance, state = whole_network(name, source[drawn], some["no_repeat_ngram"])
     expected, _ = sample(advance, state(1), temperature=some["temperature"], top_k=some["top_k"], top_p=some["top_p"],
                          limits=some["longest"], seeds=some["seed"])  # fmt: skip
     assert [texts[row] for row in drawn] == trimmed(expected.numpy())
@@ -164,7 +184,7 @@ def test_a_text_is_the_same_alone_and_in_any_batch(name):
     source, settings = mixed()
     tokens, scores = mixed_answers(name)
     texts = trimmed(tokens)
-    for row in (13, 3, 8, 24):
+    for row in (13, 3, 8, 24, 10, 25, 38):
         alone = source[row : row + 1, : np.count_nonzero(source[row])]
         again, score = write(name, alone, settings[row : row + 1])
         assert again.tolist() == [texts[row]]
@@ -203,6 +223,21 @@ def test_a_seed_gives_the_same_draw_again_and_others_give_others():
     assert len({tuple(text) for text in texts}) == 10
 
 
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("how", [{"beams": 1}, {"beams": 4}, {"temperature": 1.0}])
+def test_no_tokens_in_a_row_are_written_twice_where_that_is_said(how, size):
+    """But for the very last, which ends a text that has reached its limit."""
+    often, _ = write("post_norm", SOURCE, [{**how, "longest": 40}] * 3)
+    texts = trimmed(write("post_norm", SOURCE, [{**how, "longest": 40, "no_repeat_ngram": size}] * 3)[0])
+
+    def repeats(text):
+        pieces = [tuple(text[place : place + size]) for place in range(len(text) - size + 1)]
+        return len(set(pieces)) < len(pieces)
+
+    assert any(map(repeats, trimmed(often))) and not any(map(repeats, texts))
+    assert max(map(len, texts)) > size
+
+
 @pytest.mark.parametrize("how", [{"top_k": 1}, {"top_p": 1e-6}])
 def test_draws_among_one_are_the_texts_of_one_beam(how):
     texts = trimmed(write("lstm_additive", SOURCE, [{"temperature": 1.0, **how}] * 3)[0])
@@ -223,6 +258,7 @@ def test_draws_among_one_are_the_texts_of_one_beam(how):
         ({"top_p": 0.0}, "top_p must be above 0 and at most 1"),
         ({"top_p": 1.1}, "top_p must be above 0 and at most 1"),
         ({"top_p": float("nan")}, "top_p must be above 0 and at most 1"),
+        ({"no_repeat_ngram": -1}, "no_repeat_ngram must be 0 .. 10,000"),
         ({"longest": -1}, "longest must be 0 .. 10,000"),
         ({"longest": 10_001}, "longest must be 0 .. 10,000"),
     ],

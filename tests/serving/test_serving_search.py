@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from kerastoolkit.serving.byte_pairs import END, PADDING, START
-from kerastoolkit.serving.decoding import beam_search, sample
+from kerastoolkit.serving.decoding import IMPOSSIBLE, beam_search, gains_of, sample, without_repeats
 
 VOCABULARY = 6
 LETTERS = [3, 4, 5]
@@ -28,7 +28,7 @@ def advance_in(table):
         number, again = state
         tf.debugging.assert_equal(number, tf.cast(again[:, :, 0], tf.int32))
         number = number * VOCABULARY + tokens
-        return tf.gather(table, number, batch_dims=1), (number, tf.cast(number[:, :, None], tf.float32))
+        return gains_of(tf.gather(table, number, batch_dims=1)), (number, tf.cast(number[:, :, None], tf.float32))
 
     return advance
 
@@ -261,3 +261,24 @@ def test_a_seed_gives_its_own_text_again_and_whatever_else_is_in_the_batch():
     assert len({tuple(text) for text in found}) == 6
     beside, _ = draw(table[:4], seeds=seeds[[7, 5, 0, 2]], limits=[6, 6, 6, 2], temperature=[1, 1, 1, 5], top_k=[0, 0, 0, 2])
     assert beside[:3] == [found[7], found[5], found[0]]
+
+
+def test_repetitions_become_impossible_and_all_else_stays_as_it_is():
+    """Hand-made: after 3 4 3, two in a row forbid 4, one forbids 3 and 4, three forbid nothing; after 3 4 3 4, three forbid 3."""
+    gains = tf.constant(np.random.default_rng(0).normal(size=(4, 2, VOCABULARY)), tf.float32)
+    sizes = tf.constant([2, 1, 3, 0])
+    advance, state = without_repeats(lambda tokens, state, position: (gains, state + 1), tf.constant(0), number=2, sizes=sizes)
+    found = []
+    for position, token in enumerate([START, 3, 4, 3, 4]):
+        new, state = advance(tf.stack([tf.fill((4,), token), tf.fill((4,), START)], axis=1), state, tf.constant(position))
+        forbidden = new.numpy() == IMPOSSIBLE
+        np.testing.assert_array_equal(new.numpy()[~forbidden], gains.numpy()[~forbidden])
+        found.append([np.flatnonzero(row).tolist() for row in forbidden[:, 0]])
+    assert found == [
+        [[], [], [], []],
+        [[], [3], [], []],
+        [[], [3, 4], [], []],
+        [[4], [3, 4], [], []],
+        [[3], [3, 4], [3], []],
+    ]
+    assert state[2] == 5
