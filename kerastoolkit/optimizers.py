@@ -9,6 +9,11 @@ import keras
 from keras import ops
 
 
+def _check_rate(rate: float) -> None:
+    if not 0 < rate < math.inf:
+        raise ValueError(f"learning_rate must be above 0 and finite, got {rate}")
+
+
 @keras.saving.register_keras_serializable(package="kerastoolkit")
 class Steps(keras.optimizers.schedules.LearningRateSchedule):
     """A rate divided by ten at given steps, after an optional start at a lower rate.
@@ -21,6 +26,7 @@ class Steps(keras.optimizers.schedules.LearningRateSchedule):
     """
 
     def __init__(self, rate: float, at: Sequence[int], factor: float = 0.1, warm_up_steps: int = 0, warm_up_rate: float = 0.0):
+        _check_rate(rate)
         self.rate, self.at, self.factor = float(rate), [int(step) for step in at], float(factor)
         self.warm_up_steps, self.warm_up_rate = int(warm_up_steps), float(warm_up_rate)
 
@@ -49,6 +55,7 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
     """
 
     def __init__(self, peak: float, total_steps: int, rise: float = 0.2):
+        _check_rate(peak)
         self.peak, self.total_steps, self.rise = float(peak), int(total_steps), float(rise)
 
     def __call__(self, step):
@@ -72,6 +79,7 @@ class InverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
     """
 
     def __init__(self, peak: float, warm_up_steps: int = 4000):
+        _check_rate(peak)
         self.peak, self.warm_up_steps = float(peak), int(warm_up_steps)
         if self.warm_up_steps < 1:
             raise ValueError(f"warm_up_steps must be at least 1, got {warm_up_steps}")
@@ -148,7 +156,7 @@ def averaging_adam(learning_rate: float, *, warm_up_steps: int, averaged: int, e
         averaged: how many epochs' last weights are averaged, at least 1: the training's last ones.
         epochs, steps: of the training, and of each epoch.
     Raises:
-        ValueError: a number is below 1.
+        ValueError: the rate is not above 0, or another number is below 1.
     """
     if averaged < 1:
         raise ValueError(f"averaged must be at least 1, got {averaged}")

@@ -34,6 +34,13 @@ def test_a_warm_up_of_no_step_is_refused():
         InverseSquareRoot(0.1, 0)
 
 
+@pytest.mark.parametrize("rate", [0.0, -0.1, float("inf"), float("nan")])
+@pytest.mark.parametrize("make", [lambda rate: Steps(rate, at=(3,)), lambda rate: OneCycle(rate, 10), InverseSquareRoot])
+def test_a_rate_that_is_not_above_0_is_refused(make, rate):
+    with pytest.raises(ValueError, match="learning_rate must be above 0 and finite, got"):
+        make(rate)
+
+
 @pytest.mark.parametrize("schedule", [Steps(0.1, at=(3,)), OneCycle(0.1, 10), InverseSquareRoot(0.1, 5)])
 def test_schedules_are_made_again_from_their_configuration(schedule):
     again = type(schedule).from_config(schedule.get_config())
