@@ -22,7 +22,8 @@ def search(how, cached):
 
     keras.utils.set_random_seed(0)
     from kerastoolkit.models import transformer
-    from kerastoolkit.serving.decoding import TokenByToken, beam_search, gains_of
+    from kerastoolkit.serving.decoding import TokenByToken
+    from kerastoolkit.serving.search import beam_search, gains_of
 
     network = transformer(
         source_vocabulary=VOCABULARY, target_vocabulary=VOCABULARY, depth=4, width=128, heads=4, feed_forward=256,

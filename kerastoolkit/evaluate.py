@@ -13,7 +13,7 @@ import tensorflow as tf
 from kerastoolkit import charts
 from kerastoolkit.checkpoints import write_file
 from kerastoolkit.experiment import Data, InputError, Report, chosen_settings, rebuild
-from kerastoolkit.pipeline import call, naming_unreadable, raw_batches
+from kerastoolkit.pipeline import call, naming_refused, naming_unreadable, raw_batches
 from kerastoolkit.runs import find_finished_run, use_data_dir
 from kerastoolkit.serving.model import decoded_model, load_serving_model, with_settings
 
@@ -76,7 +76,7 @@ def answered(
     def answer_raw(raw: dict[str, Any]) -> Any:
         return answer(with_settings({name: raw[name] for name in data.inputs}, settings))
 
-    with naming_unreadable(source, range(source.size), answer_raw):
+    with naming_refused(), naming_unreadable(source, range(source.size), answer_raw):
         for raw in raw_batches(source, at_once):
             yield _arrays(raw), _arrays(answer_raw(raw))
 

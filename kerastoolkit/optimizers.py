@@ -23,6 +23,8 @@ class Steps(keras.optimizers.schedules.LearningRateSchedule):
         at: optimizer steps at which it is multiplied by ``factor``.
         factor: what it is multiplied by each time.
         warm_up_steps, warm_up_rate: the first steps at another rate; 0 for none.
+    Raises:
+        ValueError: the rate is not above 0 and finite.
     """
 
     def __init__(self, rate: float, at: Sequence[int], factor: float = 0.1, warm_up_steps: int = 0, warm_up_rate: float = 0.0):
@@ -51,6 +53,8 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
         peak: the highest rate.
         total_steps: optimizer steps of the whole training.
         rise: share of them in which the rate rises, in (0, 1).
+    Raises:
+        ValueError: the peak is not above 0 and finite.
     Differs from the paper: the fall is a cosine, and momentum stays as it is.
     """
 
@@ -75,7 +79,9 @@ class InverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
 
     Args:
         peak: the rate at its highest, after the warm-up; the paper's is (width * warm_up_steps) ** -0.5.
-        warm_up_steps: optimizer steps of the rise; the paper's are 4,000.
+        warm_up_steps: optimizer steps of the rise, at least 1; the paper's are 4,000.
+    Raises:
+        ValueError: the peak is not above 0 and finite, or there is no step of the rise.
     """
 
     def __init__(self, peak: float, warm_up_steps: int = 4000):
@@ -156,7 +162,7 @@ def averaging_adam(learning_rate: float, *, warm_up_steps: int, averaged: int, e
         averaged: how many epochs' last weights are averaged, at least 1: the training's last ones.
         epochs, steps: of the training, and of each epoch.
     Raises:
-        ValueError: the rate is not above 0, or another number is below 1.
+        ValueError: the rate is not above 0 and finite, or another number is below 1.
     """
     if averaged < 1:
         raise ValueError(f"averaged must be at least 1, got {averaged}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ import tensorflow as tf
 
 from kerastoolkit.experiment import Experiment, InputError, Source
 
+REFUSED = re.compile(r"assertion failed: \[(\w+ must be [^\]]*, got)\] \[([^ \]]*)")
 STEPS_IN_A_BLOCK = 64
 BATCHES_AHEAD = 4
 
@@ -232,6 +234,21 @@ def naming_unreadable(source: Source, indices: Iterable[int], read: Callable[[di
                 read(source.fetch(tf.constant([index], tf.int64)))
             except tf.errors.OpError:
                 raise InputError(f"{source.name(int(index))}: cannot be read; the file is damaged or gone") from error
+        raise
+
+
+@contextlib.contextmanager
+def naming_refused() -> Iterator[None]:
+    """Turns what a graph says of a setting that it refuses into one line.
+
+    Raises:
+        InputError: such a refusal; any other failure is raised as it came.
+    """
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        if found := REFUSED.search(str(error)):
+            raise InputError(" ".join(found.groups())) from error
         raise
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +15,12 @@ from kerastoolkit import charts
 from kerastoolkit.checkpoints import write_file
 from kerastoolkit.experiment import InputError, RunError, chosen_settings, rebuild
 from kerastoolkit.export import DESCRIPTION, endpoints_of, signature_name
-from kerastoolkit.pipeline import call
+from kerastoolkit.pipeline import call, naming_refused
 from kerastoolkit.runs import find_finished_run
 from kerastoolkit.serving.model import load_serving_model, with_settings
 
 MOST_AT_ONCE = 32
 MOST_IN_NAME = 100  # bytes that a picture takes over into its name of what it shows; a file system takes 255
-REFUSED = re.compile(r"assertion failed: \[(\w+ must be [^\]]*, got)\] \[([^ \]]*)")
 
 
 def predict(
@@ -48,7 +45,7 @@ def predict(
     at_once = min(MOST_AT_ONCE, task.answered_at_once)
     for start in range(0, len(names), at_once):
         part = {name: values[start : start + at_once] for name, values in raw.items()}
-        with _naming_refused():
+        with naming_refused():
             answers = {name: np.asarray(values) for name, values in answer(with_settings(_tensors(part), chosen)).items()}
         some = names[start : start + at_once]
         rows += task.tell(some, answers)
@@ -61,21 +58,6 @@ def predict(
                     # The number keeps apart inputs of the same name from different folders.
                     _write(Path(out), f"{start + i + 1:03d}-{_stem(name)}{ending}", contents)
     return rows
-
-
-@contextlib.contextmanager
-def _naming_refused() -> Iterator[None]:
-    """Turns what a graph says of a setting that it refuses into one line.
-
-    Raises:
-        InputError: such a refusal; any other failure is raised as it came.
-    """
-    try:
-        yield
-    except tf.errors.InvalidArgumentError as error:
-        if found := REFUSED.search(str(error)):
-            raise InputError(" ".join(found.groups())) from error
-        raise
 
 
 def _load(target: str) -> tuple[Callable[[dict[str, tf.Tensor]], dict[str, Any]], dict[str, Any]]:

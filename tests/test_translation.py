@@ -139,6 +139,8 @@ def test_evaluate_takes_the_settings_of_the_search_and_the_tokenizer_of_bleu(tra
     assert "bleu: " in result["notes"][0] and "tok:char" in result["notes"][0]
     with pytest.raises(InputError, match="tokenizer must be one of 13a"):
         evaluate(str(translator[0]), settings={"tokenizer": "mecab"})
+    with pytest.raises(InputError, match="^beams must be 1 .. 100, got 0$"):
+        evaluate(str(translator[0]), settings={"beams": "0"})
 
 
 def test_a_sentence_too_long_for_a_files_name_is_answered_and_drawn(translator, tmp_path):
@@ -177,16 +179,22 @@ def test_documents_are_summarised_beside_their_own_sentences(tmp_path):
     run = train.train(catalog.find_recipe("bbc-summarise-transformer"), settings, out=str(tmp_path / "run"))
     result, _ = evaluate(str(run))
     assert result["figures"]["rouge1"] > 0.9 > result["baselines"]["the first 3 sentences"]["rouge1"]
+    assert result["settings"] == {"beams": 4, "length_penalty": 0.6, "no_repeat_ngram": 6, "longest": 16}
     (tmp_path / "one.txt").write_text("Item one came. Item two came. Item six came. Item two came. Item four came.")
     (row,) = predict(str(run), [str(tmp_path / "one.txt")], out=str(tmp_path / "answers"))
     assert row["summary"].startswith("Item ") and row["document"] == str(tmp_path / "one.txt")
     assert (tmp_path / "answers" / "001-one.png").is_file()
+    (short,) = predict(str(run), [str(tmp_path / "one.txt")], settings={"no_repeat_ngram": "1"})
+    assert len(set(row["summary"])) < len(row["summary"])
+    assert len(set(short["summary"])) < len(short["summary"]) < len(row["summary"]) or short["summary"] != row["summary"]
+    assert predict(str(export(str(run))), [str(tmp_path / "one.txt")])[0]["summary"] == row["summary"]
 
 
 @pytest.mark.parametrize(
     ("recipe", "setting", "message"),
     [
         ("multi30k-transformer", {"longest": 1}, "longest must be at least 2, got 1"),
+        ("multi30k-transformer", {"learning_rate": 0.0}, "learning_rate must be above 0 and finite, got 0.0"),
         ("multi30k-transformer", {"averaged": 0}, "averaged must be at least 1, got 0"),
         ("bbc-summarise-transformer", {"document_tokens": 1}, "document_tokens must be 2 .. 10,000, got 1"),
         ("bbc-summarise-transformer", {"summary_tokens": 20_000}, "summary_tokens must be 2 .. 10,000, got 20000"),

@@ -47,7 +47,7 @@ class PointerGenerator(layers.Layer):
     def build(self, x_shape, logits_shape, memory_shape, source_tokens_shape):
         width = x_shape[-1]
 
-        def kernel(name, places, size):  # drawn as if each place had one of its own
+        def kernel(name, places, size):  # as if each place had one of its own: what several agree on stands out from the start
             initializer = keras.initializers.RandomNormal(stddev=size**-0.5)
             return self.add_weight(shape=(places * size, width), initializer=initializer, name=name)
 

@@ -41,7 +41,8 @@ def transformer(
         norm_first: normalise what goes into each part of a block and not the sum after it, and once more after the last block
             (Xiong et al. 2020, https://arxiv.org/abs/2002.04745), which trains without a warm-up.
         pointer: the network can also point at a token of the source, to copy it (See et al. 2017, section 2.2,
-            https://arxiv.org/abs/1704.04368): ``layers.PointerGenerator``. The logits are then logarithms of probabilities.
+            https://arxiv.org/abs/1704.04368), and goes on with what it has begun to copy: ``layers.PointerGenerator``, with its
+            context of 4. The logits are then logarithms of probabilities.
     Raises:
         ValueError: a number is too small, the heads do not part the width, the width is odd, or embeddings are to be shared, or
             tokens copied, between vocabularies of different sizes.

@@ -83,6 +83,7 @@ def writing(name: str, *, key: str, result: str, smoothing: float, settings: dic
         given = {name: np.full(3, value, KINDS[type(value)]) for name, value in SETTINGS.items()}
         given |= {"beams": np.array([4, 1, 1], np.int32), "temperature": np.array([0.0, 0.0, 0.8], np.float32)}
         given |= {"longest": np.array([12, 6, 9], np.int32), "top_k": np.array([0, 0, 20], np.int32)}
+        given["no_repeat_ngram"] = np.array([2, 0, 3], np.int32)
         return {key: np.array(probe, dtype=object), **given}
 
     def answer(network):

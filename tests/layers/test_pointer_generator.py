@@ -14,8 +14,8 @@ MEMORY = RANDOM.normal(size=(BATCH, PLACES, WIDTH)).astype("float32")
 SOURCE = np.array([[3, 5, 3, 8, 3, 2], [4, 4, 2, 0, 0, 0], [2, 0, 0, 0, 0, 0]])
 
 
-def randomised(context=4, **kwargs):
-    layer = PointerGenerator(context, **kwargs)
+def randomised(context=4):
+    layer = PointerGenerator(context)
     layer.build(X.shape, LOGITS.shape, MEMORY.shape, SOURCE.shape)
     layer.set_weights([0.3 * RANDOM.normal(size=weight.shape) for weight in layer.weights])
     return layer
@@ -53,14 +53,21 @@ def test_probabilities_are_those_of_the_papers_equation_9(context):
 
 
 @pytest.mark.parametrize("context", [0, 1, 4])
-def test_step_by_step_it_gives_the_same(context):
+def test_step_by_step_it_gives_the_same_for_each_of_several_texts(context):
     layer = randomised(context)
     constants = layer.start(MEMORY, SOURCE)
-    state, found = layer.first_state(constants, 1), []
+    state, found = layer.first_state(constants, 2), []
+    x, logits = (np.stack([each, each[:, ::-1]], axis=1) for each in (X, LOGITS))  # (b, 2, length, ...)
     for position in range(LENGTH):
-        each, state = layer.step(X[:, [position]], LOGITS[:, [position]], constants, state)
+        each, state = layer.step(x[:, :, position], logits[:, :, position], constants, state)
         found.append(each)
-    np.testing.assert_allclose(np.concatenate(found, axis=1), layer(X, LOGITS, MEMORY, SOURCE), rtol=1e-5, atol=1e-5)
+    for number in range(2):
+        expected = layer(x[:, number], logits[:, number], MEMORY, SOURCE)
+        np.testing.assert_allclose(np.stack(found, axis=2)[:, number], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_it_is_made_again_from_its_configuration():
+    assert PointerGenerator.from_config(PointerGenerator(1).get_config()).context == 1
 
 
 def test_what_comes_later_changes_nothing():

@@ -9,16 +9,8 @@ import tensorflow as tf
 
 from kerastoolkit import models
 from kerastoolkit.serving.byte_pairs import END, PADDING, START
-from kerastoolkit.serving.decoding import (
-    IMPOSSIBLE,
-    SETTINGS,
-    Decode,
-    SourceAttention,
-    TokenByToken,
-    beam_search,
-    gains_of,
-    sample,
-)
+from kerastoolkit.serving.decoding import SETTINGS, Decode, SourceAttention, TokenByToken
+from kerastoolkit.serving.search import IMPOSSIBLE, beam_search, gains_of, sample
 
 VOCABULARY = 11
 TRANSFORMER = {"source_vocabulary": VOCABULARY, "target_vocabulary": VOCABULARY, "depth": 2, "width": 12, "heads": 2,
@@ -225,10 +217,10 @@ def test_a_seed_gives_the_same_draw_again_and_others_give_others():
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 @pytest.mark.parametrize("how", [{"beams": 1}, {"beams": 4}, {"temperature": 1.0}])
-def test_no_tokens_in_a_row_are_written_twice_where_that_is_said(how, size):
-    """But for the very last, which ends a text that has reached its limit."""
-    often, _ = write("post_norm", SOURCE, [{**how, "longest": 40}] * 3)
-    texts = trimmed(write("post_norm", SOURCE, [{**how, "longest": 40, "no_repeat_ngram": size}] * 3)[0])
+@pytest.mark.parametrize("name", ["post_norm", "norm_first"])
+def test_no_tokens_in_a_row_are_written_twice_where_that_is_said(name, how, size):
+    often, _ = write(name, SOURCE, [{**how, "longest": 40}] * 3)
+    texts = trimmed(write(name, SOURCE, [{**how, "longest": 40, "no_repeat_ngram": size}] * 3)[0])
 
     def repeats(text):
         pieces = [tuple(text[place : place + size]) for place in range(len(text) - size + 1)]
@@ -259,6 +251,7 @@ def test_draws_among_one_are_the_texts_of_one_beam(how):
         ({"top_p": 1.1}, "top_p must be above 0 and at most 1"),
         ({"top_p": float("nan")}, "top_p must be above 0 and at most 1"),
         ({"no_repeat_ngram": -1}, "no_repeat_ngram must be 0 .. 10,000"),
+        ({"no_repeat_ngram": 10_001}, "no_repeat_ngram must be 0 .. 10,000"),
         ({"longest": -1}, "longest must be 0 .. 10,000"),
         ({"longest": 10_001}, "longest must be 0 .. 10,000"),
     ],

@@ -11,9 +11,11 @@ from kerastoolkit.serving.decoding import SETTINGS, Decode, SourceAttention
 SIZES = {"source_vocabulary": 9, "target_vocabulary": 9}
 NETWORKS = [
     pytest.param(lambda: models.transformer(**SIZES, depth=1, width=8, heads=2, feed_forward=12), id="transformer"),
+    pytest.param(lambda: models.transformer(**SIZES, depth=1, width=8, heads=2, feed_forward=12, pointer=True), id="pointer"),
     pytest.param(lambda: models.attention_seq2seq(**SIZES, cell="lstm", attention="dot", units=6, embedding=4), id="recurrent"),
 ]
-ROWS = [{"beams": 1}, {"beams": 3}, {"temperature": 1.0, "seed": 1}, {"temperature": 1.0, "seed": 2, "top_k": 4}]
+ROWS = [{"beams": 1}, {"beams": 3, "no_repeat_ngram": 2}, {"temperature": 1.0, "seed": 1, "no_repeat_ngram": 1},
+        {"temperature": 1.0, "seed": 2, "top_k": 4}]  # fmt: skip
 GIVEN = {
     "source_tokens": tf.constant([[3, 4, 5, 2], [6, 7, 2, 0], [8, 2, 0, 0], [8, 7, 6, 2]]),
     **{each: tf.constant([{**SETTINGS, "longest": 6, **row}[each] for row in ROWS]) for each in SETTINGS},

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerastoolkit.serving.byte_pairs import END, PADDING, START
-from kerastoolkit.serving.decoding import IMPOSSIBLE, beam_search, gains_of, sample, without_repeats
+from kerastoolkit.serving.byte_pairs import END, FIRST_BYTE, PADDING, START
+from kerastoolkit.serving.search import IMPOSSIBLE, beam_search, gains_of, sample, without_repeats
 
 VOCABULARY = 6
 LETTERS = [3, 4, 5]
@@ -263,22 +263,34 @@ def test_a_seed_gives_its_own_text_again_and_whatever_else_is_in_the_batch():
     assert beside[:3] == [found[7], found[5], found[0]]
 
 
-def test_repetitions_become_impossible_and_all_else_stays_as_it_is():
-    """Hand-made: after 3 4 3, two in a row forbid 4, one forbids 3 and 4, three forbid nothing; after 3 4 3 4, three forbid 3."""
-    gains = tf.constant(np.random.default_rng(0).normal(size=(4, 2, VOCABULARY)), tf.float32)
-    sizes = tf.constant([2, 1, 3, 0])
-    advance, state = without_repeats(lambda tokens, state, position: (gains, state + 1), tf.constant(0), number=2, sizes=sizes)
+def forbidden(texts, sizes, vocabulary):
+    """What is IMPOSSIBLE after each token of ``texts`` (rows, beams, length): [position][row][beam], lists of tokens."""
+    rows, beams, length = np.shape(texts)
+    gains = tf.constant(np.random.default_rng(0).normal(size=(rows, beams, vocabulary)), tf.float32)
+    advance, state = without_repeats(lambda _, state, position: (gains, state + 1), 0, number=beams, sizes=tf.constant(sizes))
     found = []
-    for position, token in enumerate([START, 3, 4, 3, 4]):
-        new, state = advance(tf.stack([tf.fill((4,), token), tf.fill((4,), START)], axis=1), state, tf.constant(position))
-        forbidden = new.numpy() == IMPOSSIBLE
-        np.testing.assert_array_equal(new.numpy()[~forbidden], gains.numpy()[~forbidden])
-        found.append([np.flatnonzero(row).tolist() for row in forbidden[:, 0]])
-    assert found == [
-        [[], [], [], []],
-        [[], [3], [], []],
-        [[], [3, 4], [], []],
-        [[4], [3, 4], [], []],
-        [[3], [3, 4], [3], []],
-    ]
-    assert state[2] == 5
+    for position in range(length):
+        tokens = tf.constant(np.array(texts)[:, :, position], tf.int32)
+        new, state = advance(tokens, state, tf.constant(position))
+        there = new.numpy() == IMPOSSIBLE
+        np.testing.assert_array_equal(new.numpy()[~there], gains.numpy()[~there])
+        found.append([[np.flatnonzero(beam).tolist() for beam in row] for row in there])
+    assert state[2] == length
+    return found
+
+
+def test_repetitions_become_impossible_and_all_else_stays_as_it_is():
+    """Worked by hand for 3 4 3 4 and beside it 5 5 5 3; so many in a row are 2, 1, 3, any number and more than there are."""
+    found = forbidden([[[START, 3, 4, 3, 4], [START, 5, 5, 5, 3]]] * 5, [2, 1, 3, 0, 10_000], VOCABULARY)
+    two, one, three, free, long = zip(*found, strict=True)
+    assert two == ([[], []], [[], []], [[], [5]], [[4], [5]], [[3], []])
+    assert one == ([[], []], [[3], [5]], [[3, 4], [5]], [[3, 4], [5]], [[3, 4], [3, 5]])
+    assert three == ([[], []], [[], []], [[], []], [[], [5]], [[3], []])
+    assert free == long == ([[], []],) * 5
+
+
+def test_a_character_of_several_bytes_is_written_to_its_end():
+    """The bytes of one that stood there before: the first can be forbidden, and of what follows it nothing."""
+    bytes_of = [FIRST_BYTE + each for each in "\uac1c".encode()]
+    found = forbidden([[[START, *bytes_of, *bytes_of]]], [1], 300)
+    assert [row for ((row,),) in found] == [[]] + [[bytes_of[0]]] * 6
