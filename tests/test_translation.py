@@ -179,7 +179,7 @@ def test_documents_are_summarised_beside_their_own_sentences(tmp_path):
     run = train.train(catalog.find_recipe("bbc-summarise-transformer"), settings, out=str(tmp_path / "run"))
     result, _ = evaluate(str(run))
     assert result["figures"]["rouge1"] > 0.9 > result["baselines"]["the first 3 sentences"]["rouge1"]
-    assert result["settings"] == {"beams": 4, "length_penalty": 0.6, "no_repeat_ngram": 6, "longest": 16}
+    assert result["settings"] == {"beams": 4, "length_penalty": 1.5, "no_repeat_ngram": 6, "longest": 16}
     (tmp_path / "one.txt").write_text("Item one came. Item two came. Item six came. Item two came. Item four came.")
     (row,) = predict(str(run), [str(tmp_path / "one.txt")], out=str(tmp_path / "answers"))
     assert row["summary"].startswith("Item ") and row["document"] == str(tmp_path / "one.txt")

@@ -38,7 +38,7 @@ def summarisation(merges: Merges, **kwargs: Any) -> Task:
 
 
 @described
-def summaries(smoothing: float = 0.1, beams: int = 4, length_penalty: float = 0.6, no_repeat_ngram: int = 6,
+def summaries(smoothing: float = 0.1, beams: int = 4, length_penalty: float = 1.5, no_repeat_ngram: int = 6,
               longest: int = 0) -> Task:  # fmt: skip
     """Documents to summaries. The network gives logits (batch, length, vocabulary) for source_tokens and target_tokens.
 
