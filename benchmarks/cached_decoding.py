@@ -3,9 +3,9 @@
     python benchmarks/cached_decoding.py [--rounds 5] [--json FILE] [--tokens 32] [--sentences 32] [--beams 4]
 
 The network has the sizes of the recipe multi30k-transformer and random weights, so that texts are as long as allowed. ``cached``
-is the search of the exports, without the rule against repetitions; ``uncached`` the same search with the whole network run on the whole of each text for each token. A
-contestant stops with an error where its texts are not those of the other. They run in turn, each in a process of its own, which
-warms up first; the ratio is taken within each round.
+is the search of the exports, without the rule against repetitions; ``uncached`` the same search with the whole network run on the
+whole of each text for each token. A contestant stops with an error where its texts are not those of the other. They run in turn,
+each in a process of its own, which warms up first; the ratio is taken within each round.
 """
 
 import time
