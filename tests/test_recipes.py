@@ -7,7 +7,7 @@ from kerastoolkit.pipeline import training_batches
 from kerastoolkit.serving.model import serving_model
 from kerastoolkit.training_state import State, compile_steps
 
-# A translator and a summariser are exported in test_translation.py.
+# A translator and a summariser are exported in test_translation.py and test_summarisation.py.
 FAST = ("digits-cnn", "cifar10-resnet20-fast", "weather-gru", "stocks-lstm", "shakespeare-rnn",
         "mnist-sparse-autoencoder", "text8-skipgram")  # fmt: skip
 CASES = [

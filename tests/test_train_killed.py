@@ -125,6 +125,7 @@ def test_kills_change_no_bit_of_word_vectors(tmp_path):
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 def test_kills_change_no_bit_of_a_translator(tmp_path):
     found = []
     for name, kills in (("undisturbed", []), ("killed", [("flush", 9)])):

@@ -1,4 +1,4 @@
-"""Translation and summarisation all the way, from strings to strings, on files of one's own."""
+"""Translation all the way, from strings to strings, on files of one's own."""
 
 import json
 import subprocess
@@ -166,27 +166,6 @@ def test_training_that_goes_on_with_other_pairs_is_refused(tmp_path):
     (tmp_path / "pairs.tsv").write_text("".join("\t".join(pair[::-1]) + " what else\n" for pair in pairs), "utf-8")
     with pytest.raises(RunError, match="the data has changed since the checkpoint"):
         train.resume(str(run), epochs=3)
-
-
-def test_documents_are_summarised_beside_their_own_sentences(tmp_path):
-    generator = np.random.default_rng(0)
-    with open(tmp_path / "news.jsonl", "w", encoding="utf-8") as file:
-        for _ in range(300):
-            names = [ENGLISH[each] for each in generator.integers(0, 10, 5)]
-            sentences = [f"Item {name} came." for name in names]
-            print(json.dumps({"document": " ".join(sentences), "summary": sentences[-1]}), file=file)
-    settings = {**SMALL, "data": str(tmp_path / "news.jsonl"), "document_tokens": 64, "summary_tokens": 16}
-    run = train.train(catalog.find_recipe("bbc-summarise-transformer"), settings, out=str(tmp_path / "run"))
-    result, _ = evaluate(str(run))
-    assert result["figures"]["rouge1"] > 0.9 > result["baselines"]["the first 3 sentences"]["rouge1"]
-    assert result["settings"] == {"beams": 4, "length_penalty": 1.5, "no_repeat_ngram": 6, "longest": 16}
-    (tmp_path / "one.txt").write_text("Item one came. Item two came. Item six came. Item two came. Item four came.")
-    (row,) = predict(str(run), [str(tmp_path / "one.txt")], out=str(tmp_path / "answers"))
-    assert row["summary"].startswith("Item ") and row["document"] == str(tmp_path / "one.txt")
-    assert (tmp_path / "answers" / "001-one.png").is_file()
-    with pytest.raises(InputError, match="^no_repeat_ngram must be 0 .. 10,000 tokens, got -1$"):
-        predict(str(run), [str(tmp_path / "one.txt")], settings={"no_repeat_ngram": "-1"})
-    assert predict(str(export(str(run))), [str(tmp_path / "one.txt")])[0]["summary"] == row["summary"]
 
 
 @pytest.mark.parametrize(

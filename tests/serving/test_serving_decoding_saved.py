@@ -10,7 +10,6 @@ from kerastoolkit.serving.decoding import SETTINGS, Decode, SourceAttention
 
 SIZES = {"source_vocabulary": 9, "target_vocabulary": 9}
 NETWORKS = [
-    pytest.param(lambda: models.transformer(**SIZES, depth=1, width=8, heads=2, feed_forward=12), id="transformer"),
     pytest.param(lambda: models.transformer(**SIZES, depth=1, width=8, heads=2, feed_forward=12, pointer=True), id="pointer"),
     pytest.param(lambda: models.attention_seq2seq(**SIZES, cell="lstm", attention="dot", units=6, embedding=4), id="recurrent"),
 ]
