@@ -277,6 +277,36 @@ def attention_map(weights: np.ndarray, columns: Sequence[str], rows: Sequence[st
     return figure
 
 
+def attention_maps(weights: np.ndarray, pieces: Sequence[str], title: str = "") -> Figure:
+    """Where each piece of a text looks in it, a map for each block of a network, from the first at the top left.
+
+    Args:
+        weights: (blocks, pieces, pieces) 0 .. 1; rows look at columns.
+        pieces: what stands beside rows and columns. Only the first 60 are shown; then the title says so.
+    """
+    left_out = f"(the first {MOST_PIECES} of {len(pieces)} pieces)" if len(pieces) > MOST_PIECES else ""
+    weights, pieces = weights[:, :MOST_PIECES, :MOST_PIECES], pieces[:MOST_PIECES]
+    columns = min(3, len(weights))
+    rows = -(-len(weights) // columns)
+    side = 1.6 + 0.13 * len(pieces)
+    figure = Figure(figsize=(side * columns, side * rows), layout="constrained")
+    style = {"fontsize": 6, "color": INK, "family": fonts()}
+    for number, axes in enumerate(np.atleast_1d(figure.subplots(rows, columns)).flat):
+        if number >= len(weights):
+            axes.axis("off")
+            continue
+        image = axes.imshow(weights[number], cmap="Blues", vmin=0, vmax=1)
+        axes.xaxis.tick_top()
+        axes.set_xticks(range(len(pieces)), [_piece(name) for name in pieces], rotation=90, **style)
+        axes.set_yticks(range(len(pieces)), [_piece(name) for name in pieces], **style)
+        axes.tick_params(length=0)
+        axes.set_xlabel(f"block {number + 1}", fontsize=8)
+    figure.colorbar(image, ax=figure.axes, shrink=0.6)
+    title = " ".join(filter(None, [textwrap.shorten(title, 100, placeholder=" …"), left_out]))
+    figure.suptitle(title.replace("$", r"\$"), fontsize=9, family=fonts())
+    return figure
+
+
 def _piece(text: str) -> str:
     """A piece of text as a label: a dollar sign would begin a formula, and a line break a line."""
     return text.replace("$", r"\$").replace("\n", "↵")

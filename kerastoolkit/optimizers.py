@@ -1,4 +1,4 @@
-"""Learning-rate schedules, and stochastic gradient descent as image classifiers are trained with it."""
+"""Learning-rate schedules, and optimizers as papers train their networks with them."""
 
 from __future__ import annotations
 
@@ -53,23 +53,27 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
         peak: the highest rate.
         total_steps: optimizer steps of the whole training.
         rise: share of them in which the rate rises, in (0, 1).
+        fall: cosine, or linear as in Devlin et al. 2018, appendix A.2, https://arxiv.org/abs/1810.04805.
     Raises:
-        ValueError: the peak is not above 0 and finite.
-    Differs from the paper: the fall is a cosine, and momentum stays as it is.
+        ValueError: the peak is not above 0 and finite, or there is no such fall.
+    Differs from the paper: the fall, and momentum stays as it is.
     """
 
-    def __init__(self, peak: float, total_steps: int, rise: float = 0.2):
+    def __init__(self, peak: float, total_steps: int, rise: float = 0.2, fall: str = "cosine"):
         _check_rate(peak)
-        self.peak, self.total_steps, self.rise = float(peak), int(total_steps), float(rise)
+        if fall not in ("cosine", "linear"):
+            raise ValueError(f"fall must be cosine or linear, got {fall!r}")
+        self.peak, self.total_steps, self.rise, self.fall = float(peak), int(total_steps), float(rise), fall
 
     def __call__(self, step):
         step = ops.cast(step, "float32")
         top = max(1.0, self.rise * self.total_steps)
-        fall = ops.clip((step - top) / max(1.0, self.total_steps - top), 0.0, 1.0)
-        return self.peak * ops.where(step < top, (step + 1.0) / (top + 1.0), 0.5 * (1.0 + ops.cos(math.pi * fall)))
+        fallen = ops.clip((step - top) / max(1.0, self.total_steps - top), 0.0, 1.0)
+        left = 1.0 - fallen if self.fall == "linear" else 0.5 * (1.0 + ops.cos(math.pi * fallen))
+        return self.peak * ops.where(step < top, (step + 1.0) / (top + 1.0), left)
 
     def get_config(self):
-        return {"peak": self.peak, "total_steps": self.total_steps, "rise": self.rise}
+        return {"peak": self.peak, "total_steps": self.total_steps, "rise": self.rise, "fall": self.fall}
 
 
 @keras.saving.register_keras_serializable(package="kerastoolkit")
@@ -187,6 +191,23 @@ def sgd(network: keras.Model, learning_rate, *, momentum: float = 0.9, weight_de
     optimizer = keras.optimizers.SGD(
         learning_rate, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay / (1.0 - momentum) or None,
         use_ema=average is not None, ema_momentum=average if average is not None else 0.99)  # fmt: skip
+    if weight_decay:
+        optimizer.exclude_from_weight_decay([variable for variable in network.trainable_variables if len(variable.shape) < 2])
+    return optimizer
+
+
+def adamw(network: keras.Model, learning_rate, *, weight_decay: float = 0.01, **kwargs) -> keras.optimizers.AdamW:
+    """Adam with decoupled weight decay as BERT is trained: Loshchilov & Hutter 2017, https://arxiv.org/abs/1711.05101, and Devlin
+    et al. 2018, appendix A.2: biases and layer normalisation are spared, and gradients cut at a norm of 1, of all together.
+
+    Args:
+        network: the model to be trained; it names the variables that are not decayed.
+        learning_rate: a number or a schedule.
+        weight_decay: the share of a weight, times the learning rate, by which it shrinks each step; 0 for none.
+        kwargs: those of AdamW; epsilon is 1e-6 and the norm 1 if not given, as in the authors' program.
+    """
+    kwargs = {"epsilon": 1e-6, "global_clipnorm": 1.0, **kwargs}
+    optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay or None, **kwargs)
     if weight_decay:
         optimizer.exclude_from_weight_decay([variable for variable in network.trainable_variables if len(variable.shape) < 2])
     return optimizer

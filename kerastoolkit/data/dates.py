@@ -15,10 +15,11 @@ from kerastoolkit.experiment import Data, InputError, described
 FIRST, LAST = datetime.date(1900, 1, 1), datetime.date(2099, 12, 31)
 SEED = 20_170_503
 CASES = (str, str, str.lower, str.upper)  # as Babel writes it twice as often
+LANGUAGES = ("de", "en", "es", "fr", "ko")
 
 
 @described
-def dates(*, languages: tuple[str, ...] = ("de", "en", "es", "fr", "ko"), train: int = 20_000, validation: int = 1_000,
+def dates(*, languages: tuple[str, ...] = LANGUAGES, train: int = 20_000, validation: int = 1_000,
           test: int = 2_000) -> Data:  # fmt: skip
     """Dates of 1900 to 2099 in words, in German, English, Spanish, French and Korean, and in ISO 8601: made, no download.
 
@@ -41,18 +42,9 @@ def dates(*, languages: tuple[str, ...] = ("de", "en", "es", "fr", "ko"), train:
         got = f"got {train}, {validation} and {test}"
         raise InputError(f"train, validation and test must be numbers of dates, of {days:,} in all, {got}")
     locales = [_locale(language) for language in languages]
-    if not locales:
-        raise InputError("languages must be one or more, got none")
-    _refuse_ambiguous_months(locales)
-    patterns = [_patterns(locale) for locale in locales]
-    random = np.random.default_rng(SEED)
-    chosen = random.permutation(days)[: sum(counts.values())] + FIRST.toordinal()
-    pairs = {"source": [], "target": []}
-    for day, number in zip(chosen.tolist(), random.integers(0, 2**31, (len(chosen), 3)).tolist(), strict=True):
-        date, which = datetime.date.fromordinal(day), number[0] % len(locales)
-        ways = patterns[which]
-        written = ways[number[1] % len(ways)].apply(date, locales[which])
-        pairs["source"].append(one_line(CASES[number[2] % len(CASES)](written)))
+    pairs: dict[str, list[str]] = {"source": [], "target": []}
+    for words, date, _ in written_dates(languages, sum(counts.values())):
+        pairs["source"].append(words)
         pairs["target"].append(date.isoformat())
     sources, start = {}, 0
     for split, count in counts.items():
@@ -61,6 +53,28 @@ def dates(*, languages: tuple[str, ...] = ("de", "en", "es", "fr", "ko"), train:
     about = {"source": "dates in words", "target": "ISO 8601", "languages": tuple(map(str, locales))}
     notes = (f"the dates are written in {len(locales)} languages, mixed: {', '.join(map(str, locales))}",)
     return Data("dates", **sources, inputs=("source",), encoded=False, about=about, notes=notes)
+
+
+def written_dates(languages: tuple[str, ...], count: int) -> list[tuple[str, datetime.date, str]]:
+    """(words, date, language) of ``count`` different dates, always the same ones in the same order, as ``dates`` describes them.
+
+    Raises:
+        InputError: an unknown language, none, or two of which one name means different months.
+    """
+    locales = [_locale(language) for language in languages]
+    if not locales:
+        raise InputError("languages must be one or more, got none")
+    _refuse_ambiguous_months(locales)
+    patterns = [_patterns(locale) for locale in locales]
+    random = np.random.default_rng(SEED)
+    chosen = random.permutation((LAST - FIRST).days + 1)[:count] + FIRST.toordinal()
+    written = []
+    for day, number in zip(chosen.tolist(), random.integers(0, 2**31, (len(chosen), 3)).tolist(), strict=True):
+        date, which = datetime.date.fromordinal(day), number[0] % len(locales)
+        ways = patterns[which]
+        words = ways[number[1] % len(ways)].apply(date, locales[which])
+        written.append((one_line(CASES[number[2] % len(CASES)](words)), date, str(locales[which])))
+    return written
 
 
 def _locale(language: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -16,12 +15,12 @@ import numpy as np
 from kerastoolkit.data.corpus import corpora_folder
 from kerastoolkit.data.prepared import prepared_builder
 from kerastoolkit.data.strings import KeptStrings, cut, held_source, kept_folder, kept_source, kept_strings, prepared_strings
-from kerastoolkit.data.text_lines import LONGEST_LINE, paragraphs, text_lines
+from kerastoolkit.data.table_rows import some_names, table_rows
+from kerastoolkit.data.text_lines import paragraphs, text_lines
 from kerastoolkit.experiment import Data, InputError, described
 
 MOST_BYTES = 100_000_000_000  # of an unpacked file; its texts are kept on disk
 KEYS = ("document", "summary")
-NAMES_TOLD = 10  # of columns, in messages
 
 # The end of a sentence with something to close it or not, and what follows right after it. What stands before is a word of two
 # letters, a digit, or closes something: no initial (J.K.Rowling), no U.S.
@@ -58,7 +57,7 @@ def documents(data: str, document: str = "document", summary: str = "summary", v
     is_table = path.name.lower().removesuffix(".gz").endswith(".csv")
 
     def rows(counts: Counter[str]) -> Iterator[dict[str, str]]:
-        for where, row in (_table_rows if is_table else _json_rows)(path, (document, summary)):
+        for where, row in (table_rows if is_table else _json_rows)(path, (document, summary)):
             texts = {key: _text(where, row, name) for key, name in zip(KEYS, (document, summary), strict=True)}
             yield _mended(texts, counts) if mend else texts
 
@@ -134,34 +133,9 @@ def _json_rows(path: Path, names: tuple[str, str]) -> Iterator[tuple[str, dict[s
         yield where, row
 
 
-def _table_rows(path: Path, names: tuple[str, str]) -> Iterator[tuple[str, dict[str, str]]]:
-    lines = (f"{line}\n" for line in text_lines(path, most_bytes=MOST_BYTES))
-    before = csv.field_size_limit(LONGEST_LINE)
-    try:
-        rows = csv.reader(lines, strict=True)
-        number = 1
-        header = next(rows, [])
-        for name in names:
-            if header.count(name) != 1:
-                raise InputError(f"{path}: must have one column {name}, got {header.count(name)} (it has: {_some(header)})")
-        while True:
-            number = rows.line_num + 1  # where the row begins: a cell may have several lines
-            row = next(rows, None)
-            if row is None:
-                return
-            if row and len(row) != len(header):
-                raise InputError(f"{path}, line {number}: must have {len(header)} cells, as the header, got {len(row)}")
-            if row:
-                yield f"{path}, line {number}", dict(zip(header, row, strict=True))
-    except csv.Error as error:
-        raise InputError(f"{path}, line {number}: the row that begins here is no CSV ({error})") from None
-    finally:
-        csv.field_size_limit(before)
-
-
 def _text(where: str, row: dict[str, Any], name: str) -> str:
     if name not in row:
-        raise InputError(f"{where}: has no {name} (it has: {_some(row)})")
+        raise InputError(f"{where}: has no {name} (it has: {some_names(row)})")
     if not isinstance(row[name], str):
         raise InputError(f"{where}: {name} must be a text, got {json.dumps(row[name])[:30]}")
     text = paragraphs(row[name])
@@ -172,10 +146,6 @@ def _text(where: str, row: dict[str, Any], name: str) -> str:
     except UnicodeEncodeError as error:
         raise InputError(f"{where}: {name} has half a character, \\u{ord(text[error.start]):04x}") from None
     return text
-
-
-def _some(names: Any) -> str:
-    return ", ".join(str(name)[:50] for name in list(names)[:NAMES_TOLD]) or "none"
 
 
 def _mended(row: dict[str, str], counts: Counter[str]) -> dict[str, str]:

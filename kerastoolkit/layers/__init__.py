@@ -7,6 +7,10 @@ from kerastoolkit.layers.attention_decoder import AttentionDecoder as AttentionD
 from kerastoolkit.layers.attention_decoder import ReverseTexts as ReverseTexts
 from kerastoolkit.layers.batch_normalization import BatchNormalization as BatchNormalization
 from kerastoolkit.layers.corruption import Corruption as Corruption
+from kerastoolkit.layers.embeddings import AtPositions as AtPositions
+from kerastoolkit.layers.embeddings import Bias as Bias
+from kerastoolkit.layers.embeddings import PositionEmbedding as PositionEmbedding
+from kerastoolkit.layers.embeddings import SegmentEmbedding as SegmentEmbedding
 from kerastoolkit.layers.gaussian_sample import GaussianSample as GaussianSample
 from kerastoolkit.layers.local_response_normalization import (
     LocalResponseNormalization as LocalResponseNormalization,

@@ -7,6 +7,7 @@ by those. A mask is True where a query may look.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
@@ -169,15 +170,17 @@ class MultiHeadAttention(keras.layers.Layer):
     Args:
         heads: how many; they part the width evenly.
         dropout: rate of the attention weights in training, in [0, 1).
+        initializer: of the kernels.
     Raises:
         ValueError: the heads do not part the width.
     Differs from the paper: the products have biases, as in the authors' program (tensor2tensor's feed-forward layers), PyTorch
     and keras_hub.
     """
 
-    def __init__(self, heads: int, dropout: float = 0.0, **kwargs):
+    def __init__(self, heads: int, dropout: float = 0.0, initializer: Any = "glorot_uniform", **kwargs):
         super().__init__(**kwargs)
         self.heads, self.dropout = heads, dropout
+        self.initializer = keras.initializers.get(initializer)
         self.drop = keras.layers.Dropout(dropout) if dropout else None
 
     def build(self, queries_shape, values_shape, attention_mask_shape=None):
@@ -186,7 +189,8 @@ class MultiHeadAttention(keras.layers.Layer):
             raise ValueError(f"heads must part the width {width} evenly, got {self.heads}")
         self.width = width
         for name, rows in (("query", width), ("key", values_shape[-1]), ("value", values_shape[-1]), ("output", width)):
-            kernel = self.add_weight(shape=(rows, width), initializer="glorot_uniform", name=f"{name}_kernel")
+            initial = self.initializer.clone()  # one object draws the same numbers twice
+            kernel = self.add_weight(shape=(rows, width), initializer=initial, name=f"{name}_kernel")
             bias = self.add_weight(shape=(width,), initializer="zeros", name=f"{name}_bias")
             setattr(self, f"{name}_kernel", kernel)
             setattr(self, f"{name}_bias", bias)
@@ -239,4 +243,5 @@ class MultiHeadAttention(keras.layers.Layer):
         return with_weights(keras.KerasTensor(queries.shape, self.compute_dtype), shape, return_weights)
 
     def get_config(self):
-        return {**super().get_config(), "heads": self.heads, "dropout": self.dropout}
+        return {**super().get_config(), "heads": self.heads, "dropout": self.dropout,
+                "initializer": keras.initializers.serialize(self.initializer)}  # fmt: skip

@@ -9,6 +9,7 @@ left, which begins as ``first_state``; it gives both anew. The n texts are what 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import keras
 from keras import layers, ops
@@ -16,6 +17,13 @@ from keras import layers, ops
 from kerastoolkit.layers.attention import MultiHeadAttention, causal_mask, with_weights
 
 EPSILON = 1e-5  # of layer normalisation, as in PyTorch; the paper gives none
+
+# By what a block's ``activation`` is called. The first programs of BERT, and keras_hub's, have the approximation by a tanh.
+ACTIVATIONS = {
+    "relu": keras.activations.relu,
+    "gelu": keras.activations.gelu,
+    "gelu_approximate": lambda x: keras.activations.gelu(x, approximate=True),
+}
 
 
 @keras.saving.register_keras_serializable(package="kerastoolkit")
@@ -50,20 +58,29 @@ class PositionEncoding(layers.Layer):
 class _Block(layers.Layer):
     """What both blocks have: attention and feed-forward layers, each in a residual connection with layer normalisation."""
 
-    def __init__(self, heads: int, feed_forward: int, dropout: float = 0.0, norm_first: bool = False, **kwargs):
+    def __init__(self, heads: int, feed_forward: int, dropout: float = 0.0, norm_first: bool = False, activation: str = "relu",
+                 epsilon: float = EPSILON, initializer: Any = "glorot_uniform", **kwargs):  # fmt: skip
         super().__init__(**kwargs)
         self.heads, self.feed_forward, self.dropout, self.norm_first = heads, feed_forward, dropout, norm_first
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be {', '.join(ACTIVATIONS)}, got {activation!r}")
+        self.activation, self.epsilon = activation, epsilon
+        self.initializer = keras.initializers.get(initializer)
         self.drop = layers.Dropout(dropout) if dropout else None
 
     def _build(self, shape, parts):
         """One layer normalisation for each part of the block, and the feed-forward layers."""
-        self.norms = [layers.LayerNormalization(epsilon=EPSILON, name=f"{name}_norm") for name in parts]
-        self.inner = layers.Dense(self.feed_forward, activation="relu", name="inner")
-        self.outer = layers.Dense(shape[-1], name="outer")
+        self.norms = [layers.LayerNormalization(epsilon=self.epsilon, name=f"{name}_norm") for name in parts]
+        self.inner = layers.Dense(self.feed_forward, kernel_initializer=self._initial(), name="inner")
+        self.outer = layers.Dense(shape[-1], kernel_initializer=self._initial(), name="outer")
         for norm in self.norms:
             norm.build(shape)
         self.inner.build(shape)
         self.outer.build((*shape[:-1], self.feed_forward))
+
+    def _initial(self):
+        """A new initializer each time: one object draws the same numbers twice."""
+        return self.initializer.clone()
 
     def _around(self, number, x, part, training):
         """x + part(x), with layer normalisation number ``number`` before the part (norm_first) or after the sum."""
@@ -73,11 +90,12 @@ class _Block(layers.Layer):
         return x if self.norm_first else norm(x)
 
     def _feed_forward(self, x):
-        return self.outer(self.inner(x))
+        return self.outer(ACTIVATIONS[self.activation](self.inner(x)))
 
     def get_config(self):
         return {**super().get_config(), "heads": self.heads, "feed_forward": self.feed_forward, "dropout": self.dropout,
-                "norm_first": self.norm_first}  # fmt: skip
+                "norm_first": self.norm_first, "activation": self.activation, "epsilon": self.epsilon,
+                "initializer": keras.initializers.serialize(self.initializer)}  # fmt: skip
 
 
 @keras.saving.register_keras_serializable(package="kerastoolkit")
@@ -91,15 +109,27 @@ class TransformerEncoderBlock(_Block):
     Args:
         heads: of the attention; they part the width evenly.
         feed_forward: width of the inner layer, with ReLU.
-        dropout: rate of each part's output before it is added, in [0, 1). As in the paper and not in PyTorch, attention weights
-            and the inner layer have none.
+        dropout: rate of each part's output before it is added, in [0, 1). As in the paper and not in PyTorch, the inner layer has
+            none.
         norm_first: normalise what goes into each part and not the sum after it: Xiong et al. 2020,
             https://arxiv.org/abs/2002.04745.
+        activation: of the inner layer: relu, gelu (Hendrycks & Gimpel 2016, https://arxiv.org/abs/1606.08415) or
+            gelu_approximate, that with a tanh.
+        epsilon: of layer normalisation.
+        initializer: of the kernels.
+        attention_dropout: rate of the attention's weights, in [0, 1); the paper has none there, BERT has.
     """
+
+    def __init__(self, heads: int, feed_forward: int, dropout: float = 0.0, norm_first: bool = False,
+                 attention_dropout: float = 0.0, **kwargs):  # fmt: skip
+        super().__init__(heads, feed_forward, dropout, norm_first, **kwargs)
+        self.attention_dropout = attention_dropout
 
     def build(self, x_shape, padding_mask_shape):
         self._build(x_shape, ("self_attention", "feed_forward"))
-        self.self_attention = MultiHeadAttention(self.heads, name="self_attention")
+        self.self_attention = MultiHeadAttention(
+            self.heads, self.attention_dropout, initializer=self._initial(), name="self_attention"
+        )
         self.self_attention.build(x_shape, x_shape)
 
     def call(self, x, padding_mask, training=None, return_weights=False):
@@ -118,6 +148,9 @@ class TransformerEncoderBlock(_Block):
         shape = (x.shape[0], self.heads, x.shape[1], x.shape[1])
         return with_weights(keras.KerasTensor(x.shape, self.compute_dtype), shape, return_weights)
 
+    def get_config(self):
+        return {**super().get_config(), "attention_dropout": self.attention_dropout}
+
 
 @keras.saving.register_keras_serializable(package="kerastoolkit")
 class TransformerDecoderBlock(_Block):
@@ -135,8 +168,8 @@ class TransformerDecoderBlock(_Block):
 
     def build(self, x_shape, memory_shape, padding_mask_shape):
         self._build(x_shape, ("self_attention", "cross_attention", "feed_forward"))
-        self.self_attention = MultiHeadAttention(self.heads, name="self_attention")
-        self.cross_attention = MultiHeadAttention(self.heads, name="cross_attention")
+        self.self_attention = MultiHeadAttention(self.heads, initializer=self._initial(), name="self_attention")
+        self.cross_attention = MultiHeadAttention(self.heads, initializer=self._initial(), name="cross_attention")
         self.self_attention.build(x_shape, x_shape)
         self.cross_attention.build(x_shape, memory_shape)
 

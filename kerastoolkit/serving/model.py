@@ -14,6 +14,7 @@ import kerastoolkit.serving.decoding
 import kerastoolkit.serving.images
 import kerastoolkit.serving.series
 import kerastoolkit.serving.text
+import kerastoolkit.serving.word_pieces
 import kerastoolkit.serving.words  # noqa: F401 - all register the layers that a saved model names
 from kerastoolkit.experiment import InputError
 
