@@ -198,7 +198,7 @@ def sgd(network: keras.Model, learning_rate, *, momentum: float = 0.9, weight_de
 
 @keras.saving.register_keras_serializable(package="kerastoolkit")
 class FusedAdamW(keras.optimizers.AdamW):
-    """Keras' AdamW, of which on TensorFlow a step reads and writes each weight and its moments once, by an operation of TensorFlow.
+    """Keras' AdamW, of which on TensorFlow a step reads and writes weights and moments only once.
 
     Where half of the weights are a table of embeddings, Keras' own takes three times as long.
     """
