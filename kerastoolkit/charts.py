@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import functools
 import io
+import re
 import textwrap
+import unicodedata
 import warnings
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps, font_manager
 from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnchoredOffsetbox, HPacker, TextArea, VPacker
+from matplotlib.patches import Rectangle
 
 FURTHER_FONTS = (
     "Noto Sans CJK KR", "Noto Sans CJK SC", "Noto Sans CJK JP", "NanumGothic", "Malgun Gothic", "AppleGothic",
     "Apple SD Gothic Neo", "Microsoft YaHei", "PingFang SC", "Hiragino Sans", "Arial Unicode MS", "Noto Sans Arabic",
     "Noto Sans Devanagari", "Noto Sans Thai",
 )  # fmt: skip
+PASSAGE = 1_500  # characters of a text on each side of what is set off in it
 MOST_PIECES = 60  # of a sequence that a map of attention shows
+COLUMNS, MOST_CHARACTERS = 90, 2_000  # of a line and of a text whose parts are coloured
 INK, MUTED, ACCENT, WRONG = "#1f2933", "#9aa5b1", "#2f6fb5", "#c0392b"
 
 
@@ -121,6 +128,41 @@ def page(before: str, text: str) -> Figure:
         height = 1 - (number + 1) / (len(wrapped) + 1)
         figure.text(0.03, height, line.replace("$", r"\$"), family="monospace", fontsize=8, color=colour)
     return figure
+
+
+def passage(text: str, begin: int, end: int, title: str) -> Figure:
+    """A page of text in grey, with the characters begin .. end - 1 set off; of a long text what is around them."""
+    start = max(0, begin - PASSAGE)
+    lines, left = [], start
+    for line in text[start : end + PASSAGE].split("\n"):
+        for part in _wrapped(line):
+            lines.append((part, left))
+            left += len(part)
+        left += 1
+    figure = Figure(figsize=(8, 0.6 + 0.2 * len(lines)))
+    packed = []
+    for line, first in lines:
+        places = [min(max(place - first, 0), len(line)) for place in (begin, end)]
+        parts = zip((line[: places[0]], line[places[0] : places[1]], line[places[1] :]), (False, True, False), strict=True)
+        style = {"fontsize": 9, "family": fonts()}
+        packed.append(HPacker(pad=0, sep=0, align="baseline", children=[
+            TextArea(part.replace("$", r"\$"), textprops={**style, "color": ACCENT if is_set_off else MUTED,
+                                                          "weight": "bold" if is_set_off else "normal"})
+            for part, is_set_off in parts if part] or [TextArea(" ", textprops=style)]))  # fmt: skip
+    figure.add_artist(AnchoredOffsetbox("lower left", child=VPacker(pad=2, sep=4, align="left", children=packed), frameon=False,
+                                        bbox_to_anchor=(0.02, 0.0), bbox_transform=figure.transFigure))  # fmt: skip
+    figure.suptitle("\n".join(textwrap.wrap(title, 90)[:3]).replace("$", r"\$"), fontsize=9, family=fonts(), color=INK)
+    return figure
+
+
+def _wrapped(line: str) -> list[str]:
+    """Parts of a line of at most 100 characters, cut after a space where there is one, that together are the line."""
+    parts = []
+    while len(line) > 100:
+        cut = line.rfind(" ", 0, 100) + 1 or 100
+        parts.append(line[:cut])
+        line = line[cut:]
+    return [*parts, line]
 
 
 def lines_over_time(times: np.ndarray, values: dict[str, np.ndarray], title: str) -> Figure:
@@ -305,6 +347,54 @@ def attention_maps(weights: np.ndarray, pieces: Sequence[str], title: str = "") 
     title = " ".join(filter(None, [textwrap.shorten(title, 100, placeholder=" …"), left_out]))
     figure.suptitle(title.replace("$", r"\$"), fontsize=9, family=fonts())
     return figure
+
+
+def tagged_text(texts: Sequence[tuple[str, Sequence[tuple[int, int, str]]]], kinds: Sequence[str]) -> Figure:
+    """Texts with parts of them coloured, the name of its kind under each part.
+
+    Args:
+        texts: each with its parts: where one begins and where it ends, in characters, and its kind. Parts do not overlap.
+        kinds: all that there may be, in the order of their colours.
+    """
+    colours = {kind: colormaps["tab20"](2 * number % 20 + 1) for number, kind in enumerate(kinds)}
+    runs, row = [], 0
+    for text, parts in texts:
+        part_at = {place: (len(runs), begin, kind) for begin, end, kind in parts for place in range(begin, end)}
+        left_out, text = len(text) > MOST_CHARACTERS, text[:MOST_CHARACTERS]
+        column = 0
+        for word in re.finditer(rf"\S{{1,{COLUMNS}}}\s*|\s+", text):
+            if column and column + _columns(word.group().rstrip()) > COLUMNS:
+                row, column = row + 1, 0
+            for part, places in groupby(range(*word.span()), part_at.get):
+                letters = "".join(text[place] for place in places)
+                runs.append((row, column, letters, part))
+                column += _columns(letters)
+        if left_out:
+            runs.append((row, column, "…", None))
+        row += 1
+    figure = Figure(figsize=(8, 0.4 * (row + 0.5)))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.axis("off")
+    axes.set(xlim=(-1, COLUMNS + 5), ylim=(row, -0.5))
+    # Of DejaVu Sans Mono a letter is 0.602 of its size wide; a figure of 8 inches has 576 points.
+    style = {"family": ("DejaVu Sans Mono", *fonts()), "va": "center"}
+    size, named = 576 / (COLUMNS + 6) / 0.602, set()
+    for line, column, letters, part in runs:
+        if part is not None:
+            axes.add_patch(Rectangle((column, line - 0.3), _columns(letters), 0.5, facecolor=colours[part[2]], linewidth=0))
+            if part not in named:  # a part may go on in the next line
+                axes.text(column, line + 0.33, part[2].replace("$", r"\$"), color=MUTED, fontsize=0.6 * size, **style)
+            named.add(part)
+        place = column
+        for letter in letters:  # one by one, because letters of other scripts come from fonts of other widths
+            axes.text(place, line - 0.05, letter.replace("$", r"\$"), color=INK, fontsize=size, **style)
+            place += _columns(letter)
+    return figure
+
+
+def _columns(text: str) -> int:
+    """How many columns a text takes where all letters are as wide, or twice as wide."""
+    return sum(0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in text)
 
 
 def _piece(text: str) -> str:

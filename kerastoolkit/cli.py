@@ -237,6 +237,8 @@ def evaluate_command(run: str, split: str, data: str | None, data_dir: str | Non
     'predict last "ROMEO:" --set temperature=0.7 --set length=300',
     'predict runs/text8-cbow/1 king "king - man + woman" "cup ~ mug"',
     'predict runs/multi30k-transformer/1 "Ein Hund läuft." letters.txt --set beams=1',
+    'predict runs/squad-bert/1 "When was it built?" article.txt',
+    'predict runs/bert-pretrain/1 "The capital of France is [MASK]."',
 )
 @click.argument("target", metavar="RUN|SAVEDMODEL")
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
@@ -249,7 +251,8 @@ def predict_command(target: str, inputs: tuple[str, ...], out: str | None, setti
     Images for a classifier, a CSV file for a forecaster, a prompt for a language model, whose settings are temperature, top_k,
     length and seed; for word vectors a word, "king - man + woman" or "cup ~ mug", and the setting count; for a translator a
     sentence or a file of lines, for a summariser a text or a file of one, with the settings beams, length_penalty,
-    no_repeat_ngram, longest, temperature, top_k, top_p and seed.
+    no_repeat_ngram, longest, temperature, top_k, top_p and seed. For BERT texts or files of lines, two of a pair parted by |||, of
+    which some words may be [MASK]; for question answering questions, and last the text that they are about, or its file.
     """
     chosen = _pairs(settings)
     with _verb(None, as_json):
@@ -310,7 +313,8 @@ def data_prepare_command(name: str, data_dir: str | None) -> None:
 @click.option("--out", metavar="FILE", help="The picture to write.  [default: <name>-<split>.png]")
 @_data_dir
 def data_inspect_command(name: str, split: str, out: str | None, data_dir: str | None) -> None:
-    """Draw some examples, and count them all: of a data set, a folder of images, a CSV file, texts, sentence pairs, documents."""
+    """Draw some examples, and count them all: of a data set, a folder of images, a CSV file, texts with labels or without, tagged
+    words, sentence pairs, documents, questions."""
     picture = Path(out or f"{Path(name).resolve().name}-{split}.png")
     if not picture.parent.is_dir():
         raise InputError(f"the folder of --out does not exist: {picture.parent}")

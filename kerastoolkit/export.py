@@ -83,6 +83,9 @@ def _write(serving: keras.Model, path: Path, endpoints: dict[str, keras.Model]) 
     archive = keras.export.ExportArchive()
     for model in {id(model): model for model in endpoints.values()}.values():
         archive.track(model)  # with its tables of words; ``serving`` is one of them
+    # Keras lists its own variables here and TensorFlow's elsewhere, and each list would be written with all the weights.
+    for name in ("variables", "trainable_variables", "non_trainable_variables"):
+        setattr(archive._tf_trackable, name, [variable.value for variable in getattr(archive, name)])
     for name, model in endpoints.items():
         signature = [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=tensor.name) for tensor in model.inputs]
         archive.add_endpoint(name, _by_name(model), input_signature=signature)

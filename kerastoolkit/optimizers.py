@@ -238,7 +238,7 @@ def adamw(network: keras.Model, learning_rate, *, weight_decay: float = 0.01, **
         kwargs: those of AdamW; epsilon is 1e-6 and the norm 1 if not given, as in the authors' program.
     """
     kwargs = {"epsilon": 1e-6, "global_clipnorm": 1.0, **kwargs}
-    optimizer = FusedAdamW(learning_rate, weight_decay=weight_decay or None, **kwargs)
+    optimizer = FusedAdamW(learning_rate, weight_decay=weight_decay, **kwargs)
     if weight_decay:
         optimizer.exclude_from_weight_decay([variable for variable in network.trainable_variables if len(variable.shape) < 2])
     return optimizer

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from kerastoolkit.losses import softmax_cross_entropy
-from kerastoolkit.optimizers import CheckpointAveragingAdam, InverseSquareRoot, OneCycle, Steps, sgd
+from kerastoolkit.optimizers import CheckpointAveragingAdam, InverseSquareRoot, OneCycle, Steps, adamw, sgd
 from kerastoolkit.training_state import averaged
 
 
@@ -15,6 +15,17 @@ def test_steps_divide_the_rate_by_ten(step, rate):
 @pytest.mark.parametrize(("step", "rate"), [(0, 1 / 21), (19, 20 / 21), (20, 1.0), (60, 0.5), (100, 0.0), (200, 0.0)])
 def test_one_cycle_rises_linearly_and_falls_along_a_cosine(step, rate):
     assert float(OneCycle(1.0, total_steps=100, rise=0.2)(step)) == pytest.approx(rate, abs=1e-6)
+
+
+@pytest.mark.parametrize(("step", "rate"), [(0, 1 / 11), (9, 10 / 11), (10, 1.0), (55, 0.5), (91, 0.1), (100, 0.0), (200, 0.0)])
+def test_one_cycle_may_fall_linearly(step, rate):
+    """Devlin et al. 2018, appendix A.2: warm-up over the first steps, and linear decay."""
+    assert float(OneCycle(1.0, total_steps=100, rise=0.1, fall="linear")(step)) == pytest.approx(rate, abs=1e-6)
+
+
+def test_an_unknown_fall_is_refused():
+    with pytest.raises(ValueError, match="fall must be cosine or linear, got 'steps'"):
+        OneCycle(1.0, 100, fall="steps")
 
 
 @pytest.mark.parametrize("step", [1, 2, 100, 3_999, 4_000, 4_001, 16_000, 100_000])
@@ -41,7 +52,9 @@ def test_a_rate_that_is_not_above_0_is_refused(make, rate):
         make(rate)
 
 
-@pytest.mark.parametrize("schedule", [Steps(0.1, at=(3,)), OneCycle(0.1, 10), InverseSquareRoot(0.1, 5)])
+@pytest.mark.parametrize(
+    "schedule", [Steps(0.1, at=(3,)), OneCycle(0.1, 10), OneCycle(0.1, 10, 0.3, fall="linear"), InverseSquareRoot(0.1, 5)]
+)
 def test_schedules_are_made_again_from_their_configuration(schedule):
     again = type(schedule).from_config(schedule.get_config())
     assert [float(again(step)) for step in range(12)] == [float(schedule(step)) for step in range(12)]
@@ -63,6 +76,56 @@ def test_weight_decay_is_that_of_the_coupled_form_and_spares_biases():
     kernel, bias = model.get_weights()
     assert kernel[0, 0] == pytest.approx((1 - 0.01) ** steps, rel=1e-3)
     np.testing.assert_array_equal(bias, np.ones(3))
+
+
+def slow_adamw(values, gradients, rate, decayed, decay, norm=1.0, epsilon=1e-6):
+    """Loshchilov & Hutter 2017, algorithm 2, for each step; gradients are cut at a norm together. Epsilon is as in Keras."""
+    moments = [(np.zeros_like(value), np.zeros_like(value)) for value in values]
+    for step, each in enumerate(gradients, start=1):
+        size = np.sqrt(sum((gradient**2).sum() for gradient in each))
+        each = [gradient * min(1.0, norm / size) for gradient in each]
+        moments = [(0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2) for (m, v), g in zip(moments, each, strict=True)]
+        scale = rate * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+        values = [value * (1 - rate * decay * shrinks) - scale * m / (np.sqrt(v) + epsilon)
+                  for value, (m, v), shrinks in zip(values, moments, decayed, strict=True)]  # fmt: skip
+    return values
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("size", [0.01, 100.0])
+def test_adamw_is_its_equations_spares_biases_and_cuts_gradients_together(decay, size):
+    model, generator = network(), np.random.default_rng(0)
+    optimizer = adamw(model, 0.05, weight_decay=decay)
+    optimizer.build(model.trainable_variables)
+    before = [value.astype(float) for value in model.get_weights()]
+    gradients = [[size * generator.normal(size=value.shape) for value in before] for _ in range(6)]
+    for each in gradients:
+        optimizer.apply([keras.ops.convert_to_tensor(gradient, "float32") for gradient in each])
+    expected = slow_adamw(before, gradients, 0.05, [value.ndim > 1 for value in before], decay)
+    for found, value in zip(model.get_weights(), expected, strict=True):
+        np.testing.assert_allclose(found, value, rtol=1e-4)
+
+
+def test_rows_of_an_embedding_that_come_twice_are_added_up_before_they_are_cut():
+    import tensorflow as tf
+
+    found = []
+    rows = tf.IndexedSlices(tf.constant([[3.0, 0], [3, 0], [0, 2]]), tf.constant([1, 1, 0]), tf.constant([3, 2]))
+    for gradient in (rows, tf.convert_to_tensor(rows)):
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Embedding(3, 2, embeddings_initializer="ones")])
+        optimizer = adamw(model, keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5), epsilon=1.0)
+        optimizer.build(model.trainable_variables)
+        optimizer.apply([gradient])
+        optimizer.apply([gradient])
+        found += model.get_weights()
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
+
+
+def test_adamw_may_have_another_norm_and_is_made_again_from_its_configuration():
+    optimizer = adamw(network(), OneCycle(0.1, 10), weight_decay=0.3, global_clipnorm=5.0)
+    again = type(optimizer).from_config(optimizer.get_config())
+    for each in (optimizer, again):
+        assert (each.global_clipnorm, each.epsilon, each.weight_decay) == (5.0, 1e-6, 0.3)
 
 
 def test_averaged_weights_are_in_the_network_only_for_the_while():

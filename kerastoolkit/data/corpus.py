@@ -66,7 +66,7 @@ def read_corpus(path: str, *, name: str | None = None, min_count: int = 5, lower
     """
     if min_count < 1:
         raise InputError(f"min_count must be at least 1, got {min_count}")
-    files = _files(path)
+    files = text_files(path)
     kept = _kept_folder(path, files, lower)
     if not kept.is_dir():
         keep_whole(kept, lambda folder: _number(folder, files, lower), what="the words of the text", parents=True)
@@ -78,7 +78,8 @@ def read_corpus(path: str, *, name: str | None = None, min_count: int = 5, lower
     return Corpus(name or path, kept, words, counts[:known], np.load(kept / "tokens.npy", mmap_mode="r"), min_count)
 
 
-def _files(path: str) -> list[Path]:
+def text_files(path: str) -> list[Path]:
+    """The file itself, or all files in a folder and the folders inside, in the order of their names; hidden ones are left out."""
     given = Path(path).expanduser()
     if given.is_dir():
         inside = (each for each in given.rglob("*") if each.is_file())

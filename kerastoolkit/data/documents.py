@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +57,8 @@ def documents(data: str, document: str = "document", summary: str = "summary", v
     is_table = path.name.lower().removesuffix(".gz").endswith(".csv")
 
     def rows(counts: Counter[str]) -> Iterator[dict[str, str]]:
-        for where, row in (table_rows if is_table else _json_rows)(path, (document, summary)):
-            texts = {key: _text(where, row, name) for key, name in zip(KEYS, (document, summary), strict=True)}
+        for where, row in (table_rows if is_table else json_rows)(path, (document, summary)):
+            texts = {key: row_text(where, row, name) for key, name in zip(KEYS, (document, summary), strict=True)}
             yield _mended(texts, counts) if mend else texts
 
     strings = kept_strings(kept_folder(path.name, [path], "documents", document, summary, mend), rows, name=data)
@@ -118,7 +118,7 @@ def _about(medians: dict[str, int]) -> dict[str, int]:
     return {f"median_{key}_words": number for key, number in medians.items()}
 
 
-def _json_rows(path: Path, names: tuple[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def json_rows(path: Path, names: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Where each row stands, and the row; lines without anything are passed over."""
     for number, line in enumerate(text_lines(path, most_bytes=MOST_BYTES), 1):
         if not line.strip():
@@ -133,7 +133,12 @@ def _json_rows(path: Path, names: tuple[str, str]) -> Iterator[tuple[str, dict[s
         yield where, row
 
 
-def _text(where: str, row: dict[str, Any], name: str) -> str:
+def row_text(where: str, row: dict[str, Any], name: str) -> str:
+    """The text that a row has under a name, its white space evened out as ``paragraphs`` does.
+
+    Raises:
+        InputError: there is none, or what is there is no text or an empty one.
+    """
     if name not in row:
         raise InputError(f"{where}: has no {name} (it has: {some_names(row)})")
     if not isinstance(row[name], str):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections import Counter
 from pathlib import Path
@@ -54,7 +55,7 @@ def labelled_texts(data: str, text: str = "text", second: str | None = None, lab
         return _glue(data, validation)
     if data == "sample":
         return _sample(second is not None)
-    path = Path(data).expanduser()
+    path = Path(os.path.expanduser(data))
     columns = {"first": text, **({"second": second} if second is not None else {})}
     if os.path.isdir(path):
         files = {split: file for split, names in SPLITS.items() if (file := _one_file(path, names)) is not None}
@@ -146,9 +147,10 @@ def _one_file(folder: Path, names: tuple[str, ...]) -> Path | None:
 def _as_number(label: str) -> tuple[int, float, str]:
     """Labels that are numbers by their size, before the others by their letters."""
     try:
-        return 0, float(label), label
+        number = float(label)
     except ValueError:
-        return 1, 0.0, label
+        number = math.nan
+    return (0, number, label) if math.isfinite(number) else (1, 0.0, label)
 
 
 def _data(name: str, parts: dict[str, dict[str, list[str]]], classes: list[str], shares: dict[str, float],
@@ -166,7 +168,8 @@ def _data(name: str, parts: dict[str, dict[str, list[str]]], classes: list[str],
     left = np.random.default_rng(SEED).permutation(len(labels["train"]))
     for split, share in shares.items():
         if split not in parts:
-            count = min(number_to_cut(share, len(labels["train"]), name=split), len(left))
+            count = number_to_cut(share, len(labels["train"]), name=split) or int(share > 0)
+            count = min(count, len(left))
             taken = stratified(labels["train"][left], count, np.arange(len(left)))
             chosen[split], left = np.sort(left[taken]), left[~taken]
     chosen["train"] = np.sort(left)

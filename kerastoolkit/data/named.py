@@ -13,6 +13,10 @@ from kerastoolkit import charts
 from kerastoolkit.data import images, named_texts, series, text
 from kerastoolkit.data.image_folders import flat_folder, has_class_folders
 from kerastoolkit.data.inspect_pairs import inspect_documents, inspect_pairs, is_documents, is_pairs
+from kerastoolkit.data.inspect_questions import inspect_questions, is_questions
+from kerastoolkit.data.inspect_tags import inspect_tags, is_tagged
+from kerastoolkit.data.inspect_texts import inspect_labelled, is_labelled
+from kerastoolkit.data.labelled_texts import GLUE
 from kerastoolkit.data.multi30k_files import multi30k_folder
 from kerastoolkit.data.prepared import prepared_builder
 from kerastoolkit.data.running_words import corpus
@@ -34,8 +38,10 @@ def prepare(name: str, data_dir: str | None = None) -> str:
     Raises:
         InputError: no such name, or it cannot be fetched.
     """
-    if name in ("tiny_shakespeare", "cnn_dailymail") or name.startswith(PREPARED):
+    if name in ("tiny_shakespeare", "cnn_dailymail", "squad", "conll2003") or name.startswith(PREPARED):
         return f"{name} is in {prepared_builder(name.removeprefix(PREPARED), data_dir).data_path}"
+    if name in GLUE:
+        return f"{name} is in {prepared_builder(f'glue/{name}', data_dir).data_path}"
     if name in series.SAMPLES:
         return f"{name} is in {series.packaged(*series.SAMPLES[name])}"
     if name in (fetched := {"text8": named_texts.text8_file, "multi30k": multi30k_folder}):
@@ -48,7 +54,8 @@ def prepare(name: str, data_dir: str | None = None) -> str:
 
 
 def inspect(name: str, split: str = "train") -> tuple[list[dict[str, Any]], Any, tuple[str, ...]]:
-    """Looks at a named data set, a folder of images, a CSV file, a text or a folder of texts, sentence pairs, or documents.
+    """Looks at a named data set, a folder of images, a CSV file, a text or a folder of texts, labelled texts, tagged words,
+    sentence pairs, documents, or questions.
 
     A CSV file and a folder of texts are shown whole, whatever the split; what training would refuse of a CSV file, gaps and rows
     out of order, is told.
@@ -60,6 +67,12 @@ def inspect(name: str, split: str = "train") -> tuple[list[dict[str, Any]], Any,
     """
     if is_documents(name):
         return inspect_documents(name, split)
+    if is_questions(name):
+        return inspect_questions(name, split)
+    if is_tagged(name):
+        return inspect_tags(name, split)
+    if is_labelled(name):
+        return inspect_labelled(name, split)
     if name in series.SAMPLES or name.lower().endswith((".csv", ".csv.gz")):
         path = series.packaged(*series.SAMPLES[name]) if name in series.SAMPLES else name
         # Loose on purpose: what is wrong should be seen, not refused.

@@ -9,10 +9,14 @@ import keras
 import tensorflow as tf
 
 import kerastoolkit.layers
+import kerastoolkit.serving.bert
 import kerastoolkit.serving.byte_pairs
 import kerastoolkit.serving.decoding
 import kerastoolkit.serving.images
+import kerastoolkit.serving.masking
 import kerastoolkit.serving.series
+import kerastoolkit.serving.spans
+import kerastoolkit.serving.tags
 import kerastoolkit.serving.text
 import kerastoolkit.serving.word_pieces
 import kerastoolkit.serving.words  # noqa: F401 - all register the layers that a saved model names

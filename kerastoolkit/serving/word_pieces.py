@@ -103,6 +103,8 @@ class WordPieces(keras.layers.Layer):
         first_of_word = tf.gather(tf.cast(places.row_starts(), tf.int32), rows)
         begin = tf.gather(places.flat_values, first_of_word + starts.flat_values)
         end = tf.gather(places.flat_values, first_of_word + ends.flat_values - 1) + 1
+        if self.masks:
+            end += tf.where(of_words.flat_values == self.marks[MASK], len(MASK) - 1, 0)
 
         def by_text(values):
             return words.with_values(of_words.with_flat_values(values)).merge_dims(1, 2)
@@ -116,6 +118,7 @@ class WordPieces(keras.layers.Layer):
     def _words(self, text):
         """(batch, ragged) string, and of each word's characters the places that they have in the text: (words, ragged) int32."""
         if self.masks:
+            text = tf.strings.regex_replace(text, chr(_HOLE), "\ufffd")  # one that was there goes
             text = tf.strings.regex_replace(text, r"\[MASK\]", chr(_HOLE))
         codes = tf.strings.unicode_decode(text, "UTF-8", errors="replace")
         table = _characters(self.lower)
@@ -126,6 +129,10 @@ class WordPieces(keras.layers.Layer):
             treatment = tf.where(flat == _HOLE, _ALONE, treatment)
         kind, replaced = treatment % 4, treatment // 4
         place = tf.range(tf.size(flat)) - tf.cast(tf.gather(codes.row_starts(), row), tf.int32)
+        if self.masks:
+            # Of [MASK] one character is left here, and what follows it stands further on in the text.
+            holes = tf.cumsum(tf.cast(flat == _HOLE, tf.int32), exclusive=True)
+            place += (len(MASK) - 1) * (holes - tf.gather(holes, tf.gather(codes.row_starts(), row)))
         kept = kind != _GONE  # what goes parts no word
         flat, row, kind, replaced, place = (tf.boolean_mask(each, kept) for each in (flat, row, kind, replaced, place))
         before = tf.concat([tf.constant([_SPACE]), kind[:-1]], 0)
@@ -214,8 +221,10 @@ def check_pieces(pieces: Sequence[str]) -> None:
     """Refuses what is no vocabulary of BERT.
 
     Raises:
-        ValueError: a mark is missing, [PAD] is not the first, or a piece is empty or comes twice.
+        ValueError: one is no string, a mark is missing, [PAD] is not the first, or a piece is empty or comes twice.
     """
+    if wrong := [piece for piece in pieces if not isinstance(piece, str)]:
+        raise ValueError(f"pieces must be strings, got {wrong[0]!r}")
     if missing := [mark for mark in MARKS if mark not in pieces]:
         raise ValueError(f"pieces must have {', '.join(MARKS)}, and lack {', '.join(missing)}")
     if pieces[PADDING] != PAD:
@@ -268,7 +277,7 @@ def _characters(lower: bool) -> _Characters:
 def _became(character: str, lower: bool) -> str | None:
     """What is read for a character; None for white space."""
     category = unicodedata.category(character)
-    if character in "\t\n\r" or category == "Zs":
+    if character in "\t\n\r" or category[0] == "Z":
         return None
     if category in ("Cc", "Cf", "Co", "Cs") or character == "\ufffd":
         return ""
@@ -304,5 +313,6 @@ def _trie(pieces: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
                 tokens.append(-1)
             node = after
         tokens[node] = token
+    edges = edges or {0: 0}  # where there are marks alone: there must be a key to compare with, and no text has this one's letter
     keys = np.array(sorted(edges), np.int64)
     return keys, np.array([edges[key] for key in keys.tolist()], np.int32), np.array(tokens, np.int32)

@@ -49,17 +49,22 @@ def read_texts(given: list[str], pairs: bool) -> tuple[list[str], dict[str, Any]
     """Texts as they stand, and of files each line that is not empty; two of a pair are parted by ||| or a tab.
 
     Raises:
-        InputError: where pairs are wanted, a text has not two parts.
+        InputError: a file has no text, or where pairs are wanted, a text has not two parts.
     """
     texts = []
     for text in given:
-        lines = [text] if (whole := file_text(text)) is None else whole.split("\n")
-        texts += [line for line in lines if line.strip() or lines == [text]]
+        if (whole := file_text(text)) is None:
+            texts.append(text)
+        elif lines := [line.removesuffix("\r") for line in whole.split("\n") if line.strip()]:
+            texts += lines
+        else:
+            raise InputError(f"{text}: there are no texts in it")
     if not pairs:
         return texts, {"first": np.array([composed(each) for each in texts], dtype=object)}
     parts = [composed(each).replace("\t", SEPARATOR).split(SEPARATOR) for each in texts]
     for text, both in zip(texts, parts, strict=True):
         if len(both) != 2:
-            raise InputError(f'two texts are wanted, parted by {SEPARATOR} or a tab ("one {SEPARATOR} other"), got {text[:60]}')
+            got = " ".join(text[:60].split())
+            raise InputError(f'two texts are wanted, parted by {SEPARATOR} or a tab ("one {SEPARATOR} other"), got {got}')
     columns = zip(("first", "second"), zip(*parts, strict=True), strict=True)
     return texts, {name: np.array([each.strip() for each in column], dtype=object) for name, column in columns}

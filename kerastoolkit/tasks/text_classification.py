@@ -13,7 +13,7 @@ from kerastoolkit import charts
 from kerastoolkit.experiment import Data, Report, Task, described
 from kerastoolkit.losses import softmax_cross_entropy
 from kerastoolkit.serving.images import ClassNames
-from kerastoolkit.tasks._bert import attention_endpoint, attention_picture, read_texts
+from kerastoolkit.tasks._bert import SEPARATOR, attention_endpoint, attention_picture, read_texts
 
 MISTAKES_TOLD = 8
 LONGEST_TOLD = 120  # characters
@@ -74,11 +74,12 @@ def _score(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], data: Data,
            network: str) -> Report:  # fmt: skip
     from sklearn.metrics import confusion_matrix, f1_score, log_loss, matthews_corrcoef, precision_recall_fscore_support
 
-    labels, probabilities, texts = [], [], []
+    labels, probabilities, parts = [], [], []
     for raw, answers in batches:
         labels.append(raw["label"])
         probabilities.append(answers["probabilities"])
-        texts += [" ||| ".join(each.decode() for each in both) for both in zip(*(raw[key] for key in data.inputs), strict=True)]
+        parts += [[each.decode() for each in both] for both in zip(*(raw[key] for key in data.inputs), strict=True)]
+    texts = [f" {SEPARATOR} ".join(both) for both in parts]
     labels, probabilities = np.concatenate(labels), np.concatenate(probabilities).astype(np.float64)
     places, answered = np.arange(len(classes)), probabilities.argmax(axis=1)
 
@@ -102,7 +103,7 @@ def _score(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], data: Data,
     notes = (f"f1 is that of {classes[1]}",) if len(classes) == 2 else ()
     pictures = {"confusion": charts.confusion(confusion_matrix(labels, answered, labels=places), classes)}
     return Report(found, baselines=baselines, tables={"by class": table, **({"surest mistakes": mistakes} if mistakes else {})},
-                  pictures={**pictures, **_attention(serving, data, texts, network)}, notes=notes)  # fmt: skip
+                  pictures={**pictures, **_attention(serving, data, parts, network)}, notes=notes)  # fmt: skip
 
 
 def _of_word_counts(data: Data, texts: list[str]) -> np.ndarray:
@@ -112,18 +113,22 @@ def _of_word_counts(data: Data, texts: list[str]) -> np.ndarray:
     from sklearn.pipeline import make_pipeline
 
     raw = data.train.fetch(np.arange(data.train.size))
+    labels = raw["label"].numpy()
+    if len(np.unique(labels)) < 2:
+        return np.full(len(texts), labels[0])
     model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\S+"),
                           LogisticRegression(C=10.0, max_iter=300))  # fmt: skip
-    model.fit([each.decode() for each in raw[data.inputs[0]].numpy()], raw["label"].numpy())
+    model.fit([each.decode() for each in raw[data.inputs[0]].numpy()], labels)
     return model.predict(texts)
 
 
-def _attention(serving: keras.Model, data: Data, texts: list[str], network: str) -> dict[str, Any]:
+def _attention(serving: keras.Model, data: Data, parts: list[list[str]], network: str) -> dict[str, Any]:
     """Where the network looks in a text of middle length."""
     import tensorflow as tf
 
-    text = sorted(texts, key=len)[len(texts) // 2]
-    given = {key: tf.constant([part]) for key, part in zip(data.inputs, text.split(" ||| "), strict=True)}
+    chosen = sorted(parts, key=lambda both: sum(map(len, both)))[len(parts) // 2]
+    given = {key: tf.constant([part]) for key, part in zip(data.inputs, chosen, strict=True)}
     model = attention_endpoint(serving, network)
     answers = model(given if len(given) > 1 else given[data.inputs[0]])
-    return {"attention": attention_picture({name: np.asarray(value)[0] for name, value in answers.items()}, text)}
+    of_it = {name: np.asarray(value)[0] for name, value in answers.items()}
+    return {"attention": attention_picture(of_it, f" {SEPARATOR} ".join(chosen))}

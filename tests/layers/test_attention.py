@@ -200,6 +200,17 @@ def test_weights_are_dropped_in_training_alone():
     np.testing.assert_array_equal(plain(QUERIES, VALUES, training=True), expected)
 
 
+def test_kernels_begin_as_the_initializer_says_and_no_two_alike():
+    layer = MultiHeadAttention(2, initializer=keras.initializers.RandomNormal(stddev=0.02))
+    layer.build((None, 5, 64), (None, 5, 64))
+    kernels = [ops.convert_to_numpy(weight) for weight in layer.weights if weight.name.endswith("kernel")]
+    assert len({kernel.tobytes() for kernel in kernels}) == len(kernels) == 4
+    for kernel in kernels:
+        assert kernel.std() == pytest.approx(0.02, rel=0.08)  # of 4,096: seven standard errors
+    again = MultiHeadAttention.from_config(layer.get_config())
+    assert again.initializer.get_config() == layer.initializer.get_config()
+
+
 @pytest.mark.parametrize("heads", [3, 16])
 def test_heads_that_do_not_part_the_width_are_refused(heads):
     with pytest.raises(ValueError, match=f"heads must part the width 8 evenly, got {heads}"):

@@ -91,6 +91,52 @@ def test_the_encoder_block_gives_the_outputs_of_keras_hub(norm_first):
     np.testing.assert_array_equal(ours(X, mask), outputs)
 
 
+@pytest.mark.parametrize(
+    ("activation", "theirs"),
+    [("gelu", keras.activations.gelu), ("relu", "relu"),
+     ("gelu_approximate", lambda x: keras.activations.gelu(x, approximate=True))],
+)  # fmt: skip
+def test_the_activation_of_the_inner_layer_is_the_one_that_is_asked_for(activation, theirs):
+    ours = block(TransformerEncoderBlock, activation=activation, epsilon=1e-12)
+    other = keras_hub.layers.TransformerEncoder(12, 2, layer_norm_epsilon=1e-12, activation=theirs)
+    other.build(X.shape)
+    mask = MASK[:, :5]
+    np.testing.assert_allclose(ours(X, mask), into_keras_hub(ours, other)(X, padding_mask=mask), rtol=1e-5, atol=2e-6)
+
+
+def test_the_two_ways_to_gelu_differ_by_more_than_the_tests_allow():
+    exact, approximate = (block(TransformerEncoderBlock, activation=each) for each in ("gelu", "gelu_approximate"))
+    assert np.abs(exact(X, MASK[:, :5]) - approximate(X, MASK[:, :5])).max() > 5e-5
+
+
+def test_epsilon_is_that_of_the_normalisation():
+    layer = block(TransformerEncoderBlock, epsilon=1.0)
+    assert [norm.epsilon for norm in layer.norms] == [1.0, 1.0]
+    assert np.abs(layer(X, MASK[:, :5]) - block(TransformerEncoderBlock)(X, MASK[:, :5])).max() > 0.01
+
+
+@pytest.mark.parametrize("kind", [TransformerEncoderBlock, TransformerDecoderBlock])
+def test_kernels_begin_as_the_initializer_says_and_no_two_alike(kind):
+    layer = kind(heads=2, feed_forward=64, initializer=keras.initializers.RandomNormal(stddev=0.02))
+    layer.build(*((None, 5, 64), (None, 5, 64), (None, 5))[3 - (2 if kind is TransformerEncoderBlock else 3) :])
+    kernels = [keras.ops.convert_to_numpy(weight) for weight in layer.weights if weight.name.endswith("kernel")]
+    assert len({kernel.tobytes() for kernel in kernels}) == len(kernels) == (6 if kind is TransformerEncoderBlock else 10)
+    for kernel in kernels:
+        assert kernel.std() == pytest.approx(0.02, rel=0.08)  # of 4,096: seven standard errors
+
+
+def test_attention_is_dropped_in_training_alone():
+    plain, layer = block(TransformerEncoderBlock), block(TransformerEncoderBlock, attention_dropout=0.5)
+    mask = MASK[:, :5]
+    np.testing.assert_array_equal(layer(X, mask), plain(X, mask))
+    assert np.abs(layer(X, mask, training=True) - plain(X, mask)).max() > 0.01
+
+
+def test_an_unknown_activation_is_refused():
+    with pytest.raises(ValueError, match="activation must be relu, gelu, gelu_approximate, got 'swish'"):
+        TransformerEncoderBlock(2, 12, activation="swish")
+
+
 @pytest.mark.parametrize("norm_first", [False, True])
 def test_the_decoder_block_gives_the_outputs_of_keras_hub(norm_first):
     ours = block(TransformerDecoderBlock, norm_first=norm_first)
@@ -244,11 +290,16 @@ def test_an_unknown_cell_or_attention_is_refused(change, message):
 # Files -------------------------------------------------------------------------------------------------------------------------
 
 
+AS_IN_BERT = {"activation": "gelu_approximate", "epsilon": 1e-12, "attention_dropout": 0.2,
+              "initializer": keras.initializers.TruncatedNormal(stddev=0.02)}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "layer",
     [
         TransformerEncoderBlock(2, 12, dropout=0.3, norm_first=True),
         TransformerDecoderBlock(2, 12, dropout=0.3, norm_first=True),
+        TransformerEncoderBlock(2, 12, **AS_IN_BERT, name="as_in_bert"),
         AttentionDecoder(8, "lstm", "dot"),
         AttentionDecoder(8, "gru", "additive"),
         ReverseTexts(),

@@ -40,9 +40,15 @@ def noise_loss(real):  # how many of the last axis are of real pairs
     split = lambda values: {"positive": values[..., :real], "negative": values[..., real:]}
     return lambda truths, outputs: negative_sampling(split(truths), split(outputs))
 
+def one_tensor(network):  # the largest number of each output of a dict
+    largest = [keras.ops.max(each, axis=tuple(range(1, len(each.shape)))) for each in network.output.values()]
+    return keras.Model(network.input, keras.ops.stack(largest, axis=-1))
+
 def way_loss(truths, outputs):
     return hierarchical_softmax({"left": truths[..., :6], "weights": truths[..., 6:]}, {"branches": outputs})
 
+of_bert = {"vocabulary": 5, "depth": 1, "width": 8, "heads": 2, "positions": 8}
+pieces = {"tokens": tokens, "segments": tokens % 2}
 sizes = {"vocabulary": 9, "dimensions": 4, "window": 2, "segment": 4}
 text, noise = random.integers(-1, 9, (2, 12)), random.integers(0, 9, (2, 2, 3))
 reach, path = random.integers(0, 3, (2, 8, 2)), random.integers(-1, 8, (2, 8, 6))
@@ -67,6 +73,12 @@ families = [
       for new in (False, True)),
     *((models.attention_seq2seq(source_vocabulary=5, target_vocabulary=5, cell=cell, attention=attention, units=4, embedding=3),
        texts, tokens, crossentropy) for cell in ("gru", "lstm") for attention in ("additive", "dot")),
+    (models.bert_classifier(classes=3, **of_bert), pieces, labels, crossentropy),
+    (models.bert_tagger(classes=5, activation="gelu_approximate", **of_bert), pieces, tokens, crossentropy),
+    (models.bert_question_answering(**of_bert), pieces, tokens % 2, crossentropy),
+    (models.bert_sentence_embedding(**of_bert), pieces, random.normal(size=(4, 8)), "mse"),
+    (one_tensor(models.bert_pretraining(**of_bert)), {**pieces, "positions": tokens[:, :2]}, np.ones((4, 2)), "mse"),
+    (one_tensor(models.bert(**of_bert)), pieces, np.ones((4, 2)), "mse"),
     variational(likelihood="bernoulli", hidden=(8,)),
     variational(likelihood="gaussian", filters=(4, 8), hidden=(8,), free_bits=0.001),
     word_vectors(models.skip_gram(**sizes), RowSGD(), noise_loss(5), bits(2, 8, 5 + 3), tokens=text, negatives=noise),
