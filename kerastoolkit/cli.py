@@ -251,8 +251,8 @@ def predict_command(target: str, inputs: tuple[str, ...], out: str | None, setti
     Images for a classifier, a CSV file for a forecaster, a prompt for a language model, whose settings are temperature, top_k,
     length and seed; for word vectors a word, "king - man + woman" or "cup ~ mug", and the setting count; for a translator a
     sentence or a file of lines, for a summariser a text or a file of one, with the settings beams, length_penalty,
-    no_repeat_ngram, longest, temperature, top_k, top_p and seed. For BERT texts or files of lines, two of a pair parted by |||, of
-    which some words may be [MASK]; for question answering questions, and last the text that they are about, or its file.
+    no_repeat_ngram, longest, temperature, top_k, top_p and seed. For BERT texts or files of lines, two of a pair parted by |||,
+    in which words may be [MASK]; for question answering questions, and last the text that they are about, or its file.
     """
     chosen = _pairs(settings)
     with _verb(None, as_json):

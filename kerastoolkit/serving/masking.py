@@ -34,8 +34,8 @@ class Masked(NamedTuple):
 
 
 def mask_pieces(tokens: tf.Tensor, seeds: tf.Tensor, pieces: Sequence[str], *, whole_words: bool = False) -> Masked:
-    """Picks 15 % of an example's pieces, evenly and at least one; of these 80 % become [MASK], 10 % any piece that is no mark, and
-    10 % stay.
+    """Picks 15 % of an example's pieces, evenly and at least one; of these 80 % become [MASK], 10 % any piece that is no mark, 10 %
+    stay.
 
     What becomes of an example is told by its seeds and its own tokens, not by what else is in the batch.
 
