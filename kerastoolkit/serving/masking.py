@@ -34,7 +34,7 @@ class Masked(NamedTuple):
 
 
 def mask_pieces(tokens: tf.Tensor, seeds: tf.Tensor, pieces: Sequence[str], *, whole_words: bool = False) -> Masked:
-    """Picks 15 % of an example's pieces, evenly and at least one; of these 80 % become [MASK], 10 % any piece that is no mark, 10 %
+    """Picks 15 % of an example's pieces, evenly and at least one; of these 80 % become [MASK], 10 % any other piece, 10 %
     stay.
 
     What becomes of an example is told by its seeds and its own tokens, not by what else is in the batch.
@@ -66,7 +66,6 @@ def mask_pieces(tokens: tf.Tensor, seeds: tf.Tensor, pieces: Sequence[str], *, w
     ordered = tf.gather(word, order, batch_dims=1)
     # Where a word ends in that order, as many pieces are picked; the last one has no next.
     ends = tf.concat([ordered[:, 1:] != ordered[:, :-1], tf.ones_like(ordered[:, :1], tf.bool)], axis=1)
-    ends |= places + 1 == candidates[:, None]
     counts = tf.where(ends, places + 1, 0)
     picked = tf.reduce_max(tf.where(counts <= wanted[:, None], counts, 0), axis=1)
     of_first_word = tf.reduce_min(tf.where(ends, places + 1, length), axis=1)

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from kerastoolkit.data import documents as module
+from kerastoolkit.data import table_rows as rows_module
 from kerastoolkit.data import text_lines as lines_module
 from kerastoolkit.data.documents import cnn_dailymail, documents
 from kerastoolkit.data.sentence_pairs import texts
@@ -150,7 +151,7 @@ def test_a_wrong_csv_file_is_refused_with_the_line_where_the_row_begins(write, c
 
 
 def test_a_cell_longer_than_any_line_is_refused_before_its_end(write, monkeypatch):
-    for holder in (module, lines_module):
+    for holder in (rows_module, lines_module):
         monkeypatch.setattr(holder, "LONGEST_LINE", 100)
     before = csv.field_size_limit()
     with pytest.raises(InputError, match=r"a.csv, line 2: the row that begins here is no CSV \(field larger than field limit"):
