@@ -141,6 +141,17 @@ def test_kills_change_no_bit_of_a_translator(tmp_path):
 
 
 @pytest.mark.slow
+def test_kills_change_no_bit_of_a_bert_in_pretraining(tmp_path):
+    found = []
+    for name, kills in (("undisturbed", []), ("killed", [("flush", 9), ("flush", 14)])):
+        folder = tmp_path / name
+        folder.mkdir()
+        assert killed_run(folder, kills, "killable_pretraining") == len(kills)
+        found.append(bits(folder))
+    assert found[0] == found[1]
+
+
+@pytest.mark.slow
 def test_twenty_kills_at_random_moments_change_no_bit(tmp_path, undisturbed):
     generator = random.Random(0)
     total = 0

@@ -15,6 +15,7 @@ from kerastoolkit.models import cnn
 from kerastoolkit.optimizers import OneCycle, sgd
 from kerastoolkit.pipeline import steps_per_epoch
 from kerastoolkit.tasks.classification import classification
+from recipes.bert import bert_pretrain
 from recipes.text8 import text8_skipgram
 from recipes.translation import multi30k_transformer
 from recipes.variational_autoencoders import binary_mnist_vae
@@ -66,6 +67,12 @@ def killable_translation(*, data: str = "pairs.tsv") -> Experiment:
     _die_at_flush(Path("kill-at"))
     return multi30k_transformer(data=data, depth=1, width=8, heads=2, feed_forward=16, vocabulary=280, epochs=3, batch_tokens=128,
                                 averaged=2, warm_up_steps=10)  # fmt: skip
+
+
+def killable_pretraining(*, data: str = "sample") -> Experiment:
+    """A tiny BERT on a few sonnets: learned word pieces, masks and next sentences drawn anew in each epoch, dropout."""
+    _die_at_flush(Path("kill-at"))
+    return bert_pretrain(data=data, vocabulary=200, longest=32, epochs=3, batch_size=8, batch_tokens=256)
 
 
 def _die_at_flush(path: Path) -> None:
