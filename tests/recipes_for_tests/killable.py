@@ -72,7 +72,7 @@ def killable_translation(*, data: str = "pairs.tsv") -> Experiment:
 def killable_pretraining(*, data: str = "sample") -> Experiment:
     """A tiny BERT on a few sonnets: learned word pieces, masks and next sentences drawn anew in each epoch, dropout."""
     _die_at_flush(Path("kill-at"))
-    return bert_pretrain(data=data, vocabulary=200, longest=32, epochs=3, batch_size=8, batch_tokens=256)
+    return bert_pretrain(data=data, vocabulary=200, longest=32, dropout=0.1, epochs=3, batch_size=8, batch_tokens=256)
 
 
 def _die_at_flush(path: Path) -> None:
