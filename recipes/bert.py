@@ -32,8 +32,8 @@ def bert_pretrain(
 ) -> Experiment:  # fmt: skip
     """Pretraining with masked words and next sentences, of a tiny BERT unless size or weights tell another (section 3.1).
 
-    Texts are short at first, as in appendix A.2: where to look is learned sooner among few places. A run goes on with longer ones by
-    weights=RUN longest=128. A larger network wants a lower learning rate, and dropout where the texts are few.
+    Texts are short at first, as in appendix A.2: where to look is learned sooner among few places. A run goes on with longer ones
+    by weights=RUN longest=128. A larger network wants a lower learning rate, and dropout where the texts are few.
     """
     choices = {"data": data, "longest": longest, "column": column, "validation": validation, "test": test}
     texts = pretraining_texts(**choices)
