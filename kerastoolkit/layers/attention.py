@@ -81,6 +81,17 @@ def causal_mask(length):
     return ops.expand_dims(ops.expand_dims(places, 0) <= ops.expand_dims(places, 1), 0)
 
 
+def new_initializer(initializer: Any) -> Any:
+    """An initializer of the same kind that draws numbers of its own: one object draws the same ones twice."""
+    made = keras.initializers.get(initializer)
+    return made if isinstance(initializer, str) else made.clone()
+
+
+def described_initializer(initializer: Any) -> Any:
+    """An initializer as a layer's configuration has it."""
+    return keras.initializers.serialize(initializer) if isinstance(initializer, keras.initializers.Initializer) else initializer
+
+
 def with_weights(outputs, shape, return_weights):
     """What a layer says that it will give: the outputs and, if they are wanted, weights of this shape."""
     return (outputs, keras.KerasTensor(shape, outputs.dtype)) if return_weights else outputs
@@ -180,7 +191,7 @@ class MultiHeadAttention(keras.layers.Layer):
     def __init__(self, heads: int, dropout: float = 0.0, initializer: Any = "glorot_uniform", **kwargs):
         super().__init__(**kwargs)
         self.heads, self.dropout = heads, dropout
-        self.initializer = keras.initializers.get(initializer)
+        self.initializer = initializer if isinstance(initializer, str) else keras.initializers.get(initializer)
         self.drop = keras.layers.Dropout(dropout) if dropout else None
 
     def build(self, queries_shape, values_shape, attention_mask_shape=None):
@@ -189,8 +200,7 @@ class MultiHeadAttention(keras.layers.Layer):
             raise ValueError(f"heads must part the width {width} evenly, got {self.heads}")
         self.width = width
         for name, rows in (("query", width), ("key", values_shape[-1]), ("value", values_shape[-1]), ("output", width)):
-            initial = self.initializer.clone()  # one object draws the same numbers twice
-            kernel = self.add_weight(shape=(rows, width), initializer=initial, name=f"{name}_kernel")
+            kernel = self.add_weight(shape=(rows, width), initializer=new_initializer(self.initializer), name=f"{name}_kernel")
             bias = self.add_weight(shape=(width,), initializer="zeros", name=f"{name}_bias")
             setattr(self, f"{name}_kernel", kernel)
             setattr(self, f"{name}_bias", bias)
@@ -244,4 +254,4 @@ class MultiHeadAttention(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "heads": self.heads, "dropout": self.dropout,
-                "initializer": keras.initializers.serialize(self.initializer)}  # fmt: skip
+                "initializer": described_initializer(self.initializer)}  # fmt: skip

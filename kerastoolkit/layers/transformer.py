@@ -14,7 +14,13 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from kerastoolkit.layers.attention import MultiHeadAttention, causal_mask, with_weights
+from kerastoolkit.layers.attention import (
+    MultiHeadAttention,
+    causal_mask,
+    described_initializer,
+    new_initializer,
+    with_weights,
+)
 
 EPSILON = 1e-5  # of layer normalisation, as in PyTorch; the paper gives none
 
@@ -65,22 +71,18 @@ class _Block(layers.Layer):
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation must be {', '.join(ACTIVATIONS)}, got {activation!r}")
         self.activation, self.epsilon = activation, epsilon
-        self.initializer = keras.initializers.get(initializer)
+        self.initializer = initializer if isinstance(initializer, str) else keras.initializers.get(initializer)
         self.drop = layers.Dropout(dropout) if dropout else None
 
     def _build(self, shape, parts):
         """One layer normalisation for each part of the block, and the feed-forward layers."""
         self.norms = [layers.LayerNormalization(epsilon=self.epsilon, name=f"{name}_norm") for name in parts]
-        self.inner = layers.Dense(self.feed_forward, kernel_initializer=self._initial(), name="inner")
-        self.outer = layers.Dense(shape[-1], kernel_initializer=self._initial(), name="outer")
+        self.inner = layers.Dense(self.feed_forward, kernel_initializer=new_initializer(self.initializer), name="inner")
+        self.outer = layers.Dense(shape[-1], kernel_initializer=new_initializer(self.initializer), name="outer")
         for norm in self.norms:
             norm.build(shape)
         self.inner.build(shape)
         self.outer.build((*shape[:-1], self.feed_forward))
-
-    def _initial(self):
-        """A new initializer each time: one object draws the same numbers twice."""
-        return self.initializer.clone()
 
     def _around(self, number, x, part, training):
         """x + part(x), with layer normalisation number ``number`` before the part (norm_first) or after the sum."""
@@ -95,7 +97,7 @@ class _Block(layers.Layer):
     def get_config(self):
         return {**super().get_config(), "heads": self.heads, "feed_forward": self.feed_forward, "dropout": self.dropout,
                 "norm_first": self.norm_first, "activation": self.activation, "epsilon": self.epsilon,
-                "initializer": keras.initializers.serialize(self.initializer)}  # fmt: skip
+                "initializer": described_initializer(self.initializer)}  # fmt: skip
 
 
 @keras.saving.register_keras_serializable(package="kerastoolkit")
@@ -128,7 +130,7 @@ class TransformerEncoderBlock(_Block):
     def build(self, x_shape, padding_mask_shape):
         self._build(x_shape, ("self_attention", "feed_forward"))
         self.self_attention = MultiHeadAttention(
-            self.heads, self.attention_dropout, initializer=self._initial(), name="self_attention"
+            self.heads, self.attention_dropout, initializer=self.initializer, name="self_attention"
         )
         self.self_attention.build(x_shape, x_shape)
 
@@ -168,8 +170,8 @@ class TransformerDecoderBlock(_Block):
 
     def build(self, x_shape, memory_shape, padding_mask_shape):
         self._build(x_shape, ("self_attention", "cross_attention", "feed_forward"))
-        self.self_attention = MultiHeadAttention(self.heads, initializer=self._initial(), name="self_attention")
-        self.cross_attention = MultiHeadAttention(self.heads, initializer=self._initial(), name="cross_attention")
+        self.self_attention = MultiHeadAttention(self.heads, initializer=self.initializer, name="self_attention")
+        self.cross_attention = MultiHeadAttention(self.heads, initializer=self.initializer, name="cross_attention")
         self.self_attention.build(x_shape, x_shape)
         self.cross_attention.build(x_shape, memory_shape)
 
