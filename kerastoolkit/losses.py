@@ -18,7 +18,7 @@ def softmax_cross_entropy(labels, logits, *, smoothing: float = 0.0):
     Args:
         smoothing: share of the target's probability that is spread evenly over all classes, in [0, 1).
     """
-    labels, classes = ops.cast(labels, "int32"), logits.shape[-1]
+    labels, classes = ops.cast(labels, "int32"), ops.shape(logits)[-1]
     if not smoothing:
         # Not the backend's own: where operations keep a fixed order, TensorFlow adds up its gradient label by label, which takes
         # three times as long for thousands of classes.
