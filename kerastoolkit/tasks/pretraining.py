@@ -92,7 +92,7 @@ def pretraining(whole_words: bool = False, top: int = 5) -> Task:
             found = zip(answers["candidates"][number], answers["probabilities"][number], strict=True)
             told = [{each.decode(): round(float(p), 4) for each, p in zip(*mask, strict=True)} for mask in found if mask[0][0]]
             row |= {"candidates": told} if told else {}
-            rows.append(row | ({"is_next": float(answers["is_next"][number])} if _both(name)[1] else {}))
+            rows.append(row | {"is_next": float(answers["is_next"][number]) if _both(name)[1] else None})
         return rows
 
     def draw(raw: dict[str, Any], answers: dict[str, Any], name: str):

@@ -140,9 +140,9 @@ def test_a_row_tells_the_candidates_of_each_mask_and_of_two_texts_whether_they_f
     names = ["a [MASK]", "a ||| b", "a"]
     answers = ask(serving, ("a [MASK]",), ("a", "b"), ("a",))
     assert pretraining().tell(names, answers) == [
-        {"text": "a [MASK]", "filled": "a a", "candidates": [{"a": 0.5, "b": 0.25}]},
+        {"text": "a [MASK]", "filled": "a a", "candidates": [{"a": 0.5, "b": 0.25}], "is_next": None},
         {"text": "a ||| b", "filled": "a ||| b", "is_next": pytest.approx(0.75)},
-        {"text": "a", "filled": "a"},
+        {"text": "a", "filled": "a", "is_next": None},
     ]
 
 
