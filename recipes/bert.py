@@ -72,7 +72,7 @@ def sst2_bert(
 
 def mrpc_bert(
     *, weights: str | None = "minilm", size: str | None = None, vocabulary: int | None = None, longest: int = 128,
-    dropout: float = 0.1, epochs: int = 5, batch_size: int = 16, batch_tokens: int = 1024, learning_rate: float = 5e-5,
+    dropout: float = 0.1, epochs: int = 4, batch_size: int = 16, batch_tokens: int = 1024, learning_rate: float = 1e-4,
     weight_decay: float = 0.01, text: str = "first", second: str | None = "second", label: str = "label",
     validation: float = 0.1, test: float = 0.1, data: str = "mrpc",
 ) -> Experiment:  # fmt: skip
