@@ -16,7 +16,7 @@ from kerastoolkit.predict import predict
 KOREAN = ("영", "일", "이", "삼", "사", "오", "육", "칠", "팔", "구")
 ENGLISH = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SMALL = {"width": 32, "heads": 2, "feed_forward": 64, "depth": 1, "dropout": 0.0, "vocabulary": 290, "warm_up_steps": 60,
-         "norm_first": True, "learning_rate": 0.01, "batch_tokens": 512, "averaged": 4, "epochs": 20,
+         "norm_first": True, "learning_rate": 0.01, "batch_tokens": 512, "averaged": 4, "epochs": 28,
          "smoothing": 0.0}  # fmt: skip
 
 
