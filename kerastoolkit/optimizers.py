@@ -200,7 +200,7 @@ def sgd(network: keras.Model, learning_rate, *, momentum: float = 0.9, weight_de
 class FusedAdamW(keras.optimizers.AdamW):
     """Keras' AdamW, of which on TensorFlow a step reads and writes weights and moments only once.
 
-    Where half of the weights are a table of embeddings, Keras' own takes three times as long.
+    Where half of the weights are a table of embeddings, that step of Keras' own takes more than twice as long.
     """
 
     def update_step(self, gradient, variable, learning_rate):

@@ -102,3 +102,27 @@ def test_a_map_of_attention_is_drawn_with_pieces_of_any_text():
 def test_a_map_of_attention_needs_a_name_for_each_weight():
     with pytest.raises(ValueError, match=r"weights must be \(rows, columns\) = \(2, 3\), got \(3, 2\)"):
         charts.attention_map(np.zeros((3, 2)), ["a", "b", "c"], ["d", "e"])
+
+
+def test_maps_of_attention_have_a_panel_for_each_block_and_name_what_is_left_out():
+    figure = charts.attention_maps(np.full((2, 3, 3), 1 / 3), ["[CLS]", "$5", "[SEP]"], "a text")
+    assert [axes.get_xlabel() for axes in figure.axes[:2]] == ["block 1", "block 2"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["[CLS]", r"\$5", "[SEP]"]
+    long = charts.attention_maps(np.zeros((1, 61, 61)), ["a"] * 61)
+    assert "the first 60 of 61 pieces" in long.get_suptitle()
+    assert charts.png(figure)
+
+
+def test_parts_of_a_text_are_coloured_and_named():
+    figure = charts.tagged_text([("Anna lives in Rome.", [(0, 4, "PER"), (14, 18, "LOC")])], ["LOC", "PER"])
+    (axes,) = figure.axes
+    written = [text.get_text() for text in axes.texts]
+    assert {"PER", "LOC"} <= set(written)
+    assert "".join(each for each in written if len(each) == 1) == "Anna lives in Rome."
+    assert sorted((patch.get_x(), patch.get_width()) for patch in axes.patches) == [(0, 4), (14, 4)]
+
+
+def test_an_answer_is_set_off_in_its_passage():
+    figure = charts.passage("built in 1889 for $5", 9, 13, "When?")
+    assert figure.get_suptitle() == "When?"
+    assert charts.png(figure)
