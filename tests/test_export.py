@@ -149,3 +149,11 @@ def test_a_run_that_is_not_finished_is_told_how_to_continue(finished_run, tmp_pa
     (tmp_path / "run.json").write_text(json.dumps({**record, "status": "unfinished"}))
     with pytest.raises(InputError, match="train --resume"):
         export(str(tmp_path))
+
+
+def test_each_weight_is_written_once(finished_run, exported):
+    import tensorflow as tf
+
+    written = [name for name, _ in tf.train.list_variables(str(exported / "variables" / "variables"))
+               if name != "_CHECKPOINTABLE_OBJECT_GRAPH"]  # fmt: skip
+    assert len(written) == len(load_serving_model(finished_run).variables)
