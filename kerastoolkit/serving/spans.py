@@ -225,6 +225,29 @@ class BestSpan(keras.layers.Layer):
         return {**super().get_config(), "longest_answer": self.longest_answer}
 
 
+@keras.saving.register_keras_serializable(package="kerastoolkit")
+class AnswerWindow(keras.layers.Layer):
+    """Of all windows those that the answers were taken from, one of each example.
+
+    Input   tokens, segments, example, begins, ends, central  as ``QuestionWindows`` gives them
+            begin     (batch,) int32, where the answer begins, as ``BestSpan`` gives it
+    Output  a dict: tokens, segments, begins and ends (batch, length) int32. Where there is no answer, the example's first window.
+    """
+
+    def call(self, tokens, segments, example, begins, ends, central, begin):
+        windows, batch = tf.size(example), tf.size(begin)
+        holds = tf.reduce_any(central & (begins == tf.gather(begin, example)[:, None]), axis=1)
+        # Their number, and for windows without the answer one above all numbers.
+        number = tf.range(windows) + tf.where(holds, 0, windows)
+        window = tf.math.unsorted_segment_min(number, example, batch) % windows
+        given = {"tokens": tokens, "segments": segments, "begins": begins, "ends": ends}
+        return {name: tf.gather(values, window) for name, values in given.items()}
+
+    def compute_output_spec(self, tokens, segments, example, begins, ends, central, begin):
+        shape = (begin.shape[0], tokens.shape[1])
+        return {name: keras.KerasTensor(shape, "int32") for name in ("tokens", "segments", "begins", "ends")}
+
+
 def window_inputs(pieces: Sequence[str], *, lower: bool, longest: int, stride: int = 128,
                   longest_question: int = 64) -> keras.Model:  # fmt: skip
     """What question answering has before the network: question and context (batch,) string -> what ``QuestionWindows`` gives,

@@ -11,9 +11,11 @@ from kerastoolkit import charts
 from kerastoolkit.experiment import InputError
 from kerastoolkit.serving.bert import EncoderAttention, PieceNames
 from kerastoolkit.serving.model import inner_layer
+from kerastoolkit.serving.spans import AnswerWindow
 from kerastoolkit.tasks._written_texts import composed, file_text
 
 SEPARATOR = "|||"  # between two texts that are given as one, as in the authors' program
+PIECES_AROUND = 12  # of a text that are shown on each side of an answer in it
 
 
 def attention_endpoint(serving: keras.Model, network: str) -> keras.Model:
@@ -37,6 +39,43 @@ def attention_endpoint(serving: keras.Model, network: str) -> keras.Model:
         "pieces": PieceNames(layer.pieces, name="pieces")(tokens["tokens"]),
     }
     return keras.Model(given, outputs, name="attention")
+
+
+def answer_attention_endpoint(serving: keras.Model) -> keras.Model:
+    """A serving model of question answering that also tells where it looked, in the window that the answer was taken from.
+
+    Output  what the serving model gives, and
+            attention  (batch, blocks, length, length) float32, the mean over the heads: where each row looks
+            pieces     (batch, length) string: what rows and columns stand for; empty for padding
+            begins, ends  (batch, length) int32: where a piece begins in the text and ends, in characters; else -1
+    """
+    inputs = {tensor.name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name) for tensor in serving.inputs}
+    layer, network = inner_layer(serving, "windows"), inner_layer(serving, "window_logits").network
+    answers, windows = serving(inputs), layer(inputs["question"], inputs["context"])
+    given = [windows[name] for name in ("tokens", "segments", "example", "begins", "ends", "central")]
+    chosen = AnswerWindow(name="answer_window")(*given, answers["begin"])
+    outputs = {
+        **answers,
+        "attention": EncoderAttention(network)(chosen["tokens"], chosen["segments"]),
+        "pieces": PieceNames(layer.word_pieces.pieces, name="pieces")(chosen["tokens"]),
+        "begins": chosen["begins"],
+        "ends": chosen["ends"],
+    }
+    return keras.Model(inputs, outputs, name="attention")
+
+
+def answer_attention_picture(answers: dict[str, Any], title: str):
+    """What one example's ``answer_attention_endpoint`` gives, as ``attention_picture``: the question and what is around the
+    answer."""
+    begins, ends, pieces = answers["begins"], answers["ends"], answers["pieces"]
+    of_text = begins >= 0
+    places = np.arange(len(begins))
+    question = places < (of_text.argmax() if of_text.any() else (pieces != b"").sum())
+    inside = np.flatnonzero(of_text & (begins < answers["end"]) & (ends > answers["begin"]))
+    near = of_text & (np.abs(places[:, None] - inside) <= PIECES_AROUND).any(axis=1)
+    shown = np.flatnonzero(question | near)
+    names = [piece.decode() for piece in pieces[shown]]
+    return charts.attention_maps(answers["attention"][:, shown][:, :, shown], names, title)
 
 
 def attention_picture(answers: dict[str, Any], title: str):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -11,10 +13,11 @@ import tensorflow as tf
 from keras import ops
 
 from kerastoolkit import charts
-from kerastoolkit.experiment import InputError, Task, described
+from kerastoolkit.experiment import InputError, Report, Task, described
 from kerastoolkit.losses import softmax_cross_entropy
 from kerastoolkit.serving.spans import AROUND, NEVER, NONE, BestSpan, WindowLogits
 from kerastoolkit.tasks._answer_scores import score_answers
+from kerastoolkit.tasks._bert import answer_attention_endpoint, answer_attention_picture
 from kerastoolkit.tasks._written_texts import file_text
 
 SIDE_OUTPUTS = {"example": ((), "int32"), "begins": ((None,), "int32"), "ends": ((None,), "int32"),
@@ -71,8 +74,25 @@ def question_answering(longest_answer: int = 30) -> Task:
 
     return Task(
         name="question answering", encode=encode, loss=loss, metrics={"exact": exact}, answer=answer,
-        score=lambda batches, data, serving: score_answers(batches), read=read_questions, tell=tell, draw=draw, probe=probe,
-        answered_at_once=32)  # fmt: skip
+        score=lambda batches, data, serving: _score(batches, serving), read=read_questions, tell=tell, draw=draw, probe=probe,
+        endpoints=lambda serving: {"attention": answer_attention_endpoint(serving)}, answered_at_once=32)  # fmt: skip
+
+
+def _score(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], serving: keras.Model) -> Report:
+    """The figures of the answers, and a picture of where the network looks for the first of them."""
+    first = []
+
+    def told():
+        for raw, answers in batches:
+            first[:] = first or [(raw["question"][0], raw["context"][0])]
+            yield raw, answers
+
+    report = score_answers(told())
+    question, context = first[0]
+    answers = answer_attention_endpoint(serving)({"question": tf.constant([question]), "context": tf.constant([context])})
+    of_it = {name: value.numpy()[0] for name, value in answers.items()}
+    title = f"{_text(question)}  {_text(of_it['answer'])}"
+    return replace(report, pictures={**report.pictures, "attention": answer_attention_picture(of_it, title)})
 
 
 def answer_positions(windows: dict[str, Any], answer_begin, answer_end):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerastoolkit.serving.spans import BestSpan, QuestionWindows, WindowLogits, window_inputs
+from kerastoolkit.serving.spans import AnswerWindow, BestSpan, QuestionWindows, WindowLogits, window_inputs
 from kerastoolkit.serving.word_pieces import MARKS, WordPieces
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -138,6 +138,23 @@ def test_the_best_span_is_that_of_a_search_over_all_spans(longest_answer):
         assert answers["answer"][example] == context[begin:end] != b""
         shares = np.exp(np.array([each[0] for each in spans]) - total)
         assert answers["probability"][example] == pytest.approx(1 / shares.sum(), rel=1e-4)
+
+
+def test_the_window_of_an_answer_is_the_one_in_which_its_first_token_is_central():
+    found, logits = made_up_spans(2)
+    begin = BestSpan(5)(logits, *(found[name] for name in SIDE))["begin"].numpy()
+    names = ("tokens", "segments", "example", "begins", "ends", "central")
+    chosen = AnswerWindow()(*(tf.constant(found[name]) for name in names), begin)
+    later = 0
+    for example in range(len(begin)):
+        own = np.flatnonzero(found["example"] == example)
+        holds = [window for window in own if (found["begins"][window][found["central"][window]] == begin[example]).any()]
+        assert len(holds) == 1 or found["context"][example] == b""
+        window = (*holds, own[0])[0]
+        later += window > own[0]
+        for name, values in chosen.items():
+            assert values.numpy()[example].tolist() == found[name][window].tolist()
+    assert later >= 2  # else the first window would do
 
 
 def answer_at(context, first, last):

@@ -1,11 +1,10 @@
 import json
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerastoolkit import charts
+from kerastoolkit import charts, models
 from kerastoolkit.experiment import Data, InputError, Source, rebuild
 from kerastoolkit.serving.model import serving_model
 from kerastoolkit.serving.spans import QuestionWindows, window_inputs
@@ -20,6 +19,7 @@ from kerastoolkit.tasks._answer_scores import (
     word_f1,
     words_of_likest_sentence,
 )
+from kerastoolkit.tasks._bert import answer_attention_picture
 from kerastoolkit.tasks.question_answering import answer_positions, question_answering, read_questions, tell
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -125,14 +125,15 @@ def test_encode_marks_padding_and_gives_the_network_nothing_more():
 
 
 def knowing_network(wanted):
-    """Finds a digit sequence: logits are high where a token begins a number of four digits, and where one ends."""
-    tokens, segments = (keras.Input((None,), dtype="int32", name=name) for name in ("tokens", "segments"))
-    table = np.full((len(PIECES), 2), -5.0, np.float32)
-    table[PIECES.index(wanted)] = [5.0, -5.0]
-    table[PIECES.index("##9")] = [-5.0, 5.0]
-    layer = keras.layers.Embedding(len(PIECES), 2)
-    network = keras.Model([tokens, segments], layer(tokens) + 0.0 * keras.ops.cast(segments[:, :, None], "float32"))
-    layer.set_weights([table])
+    """A BERT whose block adds nothing and that finds a digit sequence: logits are high where a token begins a number of four
+    digits, and where one ends."""
+    network = models.bert_question_answering(vocabulary=len(PIECES), depth=1, width=len(PIECES), heads=1)
+    for variable in network.trainable_variables:
+        variable.assign(np.ones(variable.shape) if variable.name == "gamma" else np.zeros(variable.shape))
+    network.get_layer("token_embedding").embeddings.assign(np.eye(len(PIECES)))
+    kernel = np.zeros((len(PIECES), 2), np.float32)
+    kernel[PIECES.index(wanted), 0] = kernel[PIECES.index("##9"), 1] = 2.0
+    network.get_layer("span_logits").kernel.assign(kernel)
     return network
 
 
@@ -160,6 +161,35 @@ def test_the_score_is_that_of_the_serving_models_answers(serving):
     report = question_answering().score(answered(serving, data, "test", {}, 2), data, serving)
     assert report.figures == {"exact_match": 50.0, "f1": 50.0}
     assert [row["answer"] for row in report.tables["surest mistakes"]] == ["19"]
+    title = report.pictures["attention"].get_suptitle()
+    assert title == "When? 1889"
+
+
+def test_the_attention_told_is_that_of_the_window_with_the_answer(serving):
+    raw = {"question": ["When?", "Then?"], "context": ["word " * 30 + "in 1889 and then " + "more " * 30, "no"]}
+    found = question_answering().endpoints(serving)["attention"]({name: tf.constant(texts) for name, texts in raw.items()})
+    assert found["answer"].numpy().tolist() == [b"1889", b"n"]
+    length = found["pieces"].shape[1]
+    assert length <= 24 and found["attention"].shape == (2, 1, length, length)
+    of_it = {name: value.numpy()[0] for name, value in found.items()}
+    inside = (of_it["begins"] >= 153) & (of_it["ends"] <= 157)
+    assert of_it["pieces"][inside].tolist() == [b"1", b"##8", b"##8", b"##9"]
+    # The block's scores are all 0: every piece looks at all pieces alike.
+    np.testing.assert_allclose(of_it["attention"][0, :, of_it["pieces"] != b""], 1 / 24, rtol=1e-5)
+    assert found["pieces"][1].numpy()[:9].tolist() == [b"[CLS]", b"t", b"##h", b"##e", b"##n", b"?", b"[SEP]", b"n", b"##o"]
+
+
+def test_a_picture_of_attention_shows_the_question_and_what_is_around_the_answer():
+    length = 60
+    answers = {"pieces": np.array([b"[CLS]", b"q", b"[SEP]", *(b"t%d" % place for place in range(55)), b"[SEP]", b""]),
+               "begins": np.array([-1] * 3 + list(range(55)) + [-1] * 2),
+               "ends": np.array([-1] * 3 + list(range(1, 56)) + [-1] * 2),
+               "begin": 30, "end": 32, "attention": np.full((1, length, length), 0.1, np.float32)}  # fmt: skip
+    (axes, *_) = answer_attention_picture(answers, "q").axes
+    names = [label.get_text() for label in axes.get_xticklabels()]
+    assert names == ["[CLS]", "q", "[SEP]", *(f"t{place}" for place in range(30 - 12, 31 + 12 + 1))]
+    nothing = answers | {"begins": np.full(length, -1), "ends": np.full(length, -1), "begin": 0, "end": 0}
+    assert len(answer_attention_picture(nothing, "").axes[0].get_xticklabels()) == 59
 
 
 def test_an_answer_is_drawn_in_its_text():
