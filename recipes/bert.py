@@ -26,7 +26,7 @@ from kerastoolkit.weights.bert import read_bert
 
 def bert_pretrain(
     *, weights: str | None = None, size: str | None = None, vocabulary: int | None = None, vocabulary_file: str | None = None,
-    lower: bool = True, longest: int = 64, whole_words: bool = False, dropout: float = 0.0, epochs: int = 5,
+    lower: bool | None = None, longest: int = 64, whole_words: bool = False, dropout: float = 0.0, epochs: int = 5,
     batch_size: int = 64, batch_tokens: int = 4096, learning_rate: float = 2e-3, weight_decay: float = 0.01,
     column: str = "document", validation: float = 0.05, test: float = 0.05, data: str = "cnn_dailymail",
 ) -> Experiment:  # fmt: skip
@@ -37,21 +37,9 @@ def bert_pretrain(
     """
     choices = {"data": data, "longest": longest, "column": column, "validation": validation, "test": test}
     texts = pretraining_texts(**choices)
-    if weights is None:
-        if (size := size or "tiny") not in SIZES:
-            raise InputError(f"size must be {', '.join(SIZES)}, got {size}")
-        if vocabulary_file is not None and vocabulary is not None:
-            raise InputError(f"the pieces in {vocabulary_file} are as many as they are: vocabulary goes without vocabulary_file")
-        pieces = (word_pieces(texts, vocabulary=vocabulary or 8_000, lower=lower) if vocabulary_file is None
-                  else read_word_pieces(vocabulary_file))  # fmt: skip
-        reading = {"pieces": pieces, "lower": lower, "longest": longest}
-        network = bert_pretraining(vocabulary=len(pieces), dropout=dropout, positions=max(512, longest), **SIZES[size])
-    elif vocabulary_file is not None:
-        raise InputError(f"the weights {weights} have a vocabulary of their own: vocabulary_file goes with weights=none")
-    else:
-        reading, build = _network(bert_pretraining, texts, weights=weights, size=size, vocabulary=vocabulary, longest=longest,
-                                  dropout=dropout)  # fmt: skip
-        network = build()
+    reading, build = _network(bert_pretraining, texts, weights=weights, size=size, vocabulary=vocabulary, longest=longest,
+                              dropout=dropout, vocabulary_file=vocabulary_file, lower=lower)  # fmt: skip
+    network = build()
     steps = Batches(texts.train.size, batch_size, texts.train.lengths, batch_tokens).steps
     return Experiment(
         data=texts, preprocess=word_piece_inputs(**reading, pairs=True, masks=True), network=network,
@@ -149,16 +137,21 @@ def _tagging(*, longest, epochs, batch_size, batch_tokens, learning_rate, weight
         epochs=epochs, batch_size=batch_size, batch_tokens=batch_tokens)  # fmt: skip
 
 
-def _network(builder, data, *, weights, size, vocabulary, longest, dropout):
+def _network(builder, data, *, weights, size, vocabulary, longest, dropout, vocabulary_file=None, lower=None):
     """(how texts are read, the builder with its sizes and weights): of weights their own, else of the size that is named."""
     if weights is None:
         if (size := size or "tiny") not in SIZES:
             raise InputError(f"size must be {', '.join(SIZES)}, got {size}")
-        pieces = word_pieces(data, vocabulary=vocabulary or 8_000)
-        sizes = {"vocabulary": len(pieces), **SIZES[size]}
-        return ({"pieces": pieces, "lower": True, "longest": min(longest, 512)},
+        if vocabulary_file is not None and vocabulary is not None:
+            raise InputError(f"the pieces in {vocabulary_file} are as many as they are: vocabulary goes without vocabulary_file")
+        lower = lower is not False
+        pieces = (word_pieces(data, vocabulary=vocabulary or 8_000, lower=lower) if vocabulary_file is None
+                  else read_word_pieces(vocabulary_file))  # fmt: skip
+        sizes = {"vocabulary": len(pieces), "positions": max(512, longest), **SIZES[size]}
+        return ({"pieces": pieces, "lower": lower, "longest": longest},
                 lambda **kwargs: builder(dropout=dropout, **sizes, **kwargs))  # fmt: skip
-    for name, value in (("size", size), ("vocabulary", vocabulary)):
+    own = {"size": size, "vocabulary": vocabulary, "vocabulary_file": vocabulary_file, "lower": lower}
+    for name, value in own.items():
         if value is not None:
             raise InputError(f"the weights {weights} have a {name} of their own: {name} goes with weights=none")
     read = read_bert(weights)

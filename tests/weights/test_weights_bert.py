@@ -536,6 +536,21 @@ def test_a_recipe_refuses_what_does_not_go_with_the_weights(folder, table, setti
         catalog.load(recipe)(**catalog.arguments(recipe, {"data": table, "weights": str(folder()), **settings}))
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"lower": False}, "have a lower of their own: lower goes with weights=none"),
+     ({"vocabulary_file": "own.txt"}, "have a vocabulary_file of their own: vocabulary_file goes with weights=none"),
+     ({"weights": None, "vocabulary_file": "own.txt", "vocabulary": 9}, "the pieces in own.txt are as many as they are"),
+     ({"weights": None, "size": "huge"}, "size must be tiny, mini, small, medium, base, large, got huge")],
+)  # fmt: skip
+def test_pretraining_refuses_what_does_not_go_together(folder, tmp_path, settings, message):
+    (tmp_path / "texts.txt").write_text("One. Two.\n\nThree. Four.\n\nFive. Six.\n\n" * 9, "utf-8")
+    recipe = catalog.find_recipe("bert_pretrain")
+    settings = {"data": str(tmp_path / "texts.txt"), "weights": str(folder()), "longest": 16, **settings}
+    with pytest.raises(ValueError, match=message):
+        catalog.load(recipe)(**catalog.arguments(recipe, settings))
+
+
 def test_a_recipe_refuses_weights_without_a_vocabulary(folder, table):
     recipe = catalog.find_recipe("sst2_bert")
     settings = {"data": table, "weights": str(folder(vocabulary=None)), "longest": 6}
