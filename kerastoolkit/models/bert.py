@@ -16,6 +16,7 @@ from kerastoolkit.weights.bert import BertWeights, assign_bert, read_bert
 EPSILON = 1e-12  # of layer normalisation, as in the authors' program
 DEFAULTS = {"positions": 512, "segments": 2, "activation": "gelu"}
 TOKEN_EMBEDDING = "token_embedding"
+POOLINGS = ("first", "mean")
 
 
 def bert(
@@ -137,8 +138,8 @@ def bert_pretraining(*, weights: str | Path | BertWeights | None = None, dropout
     return _filled(keras.Model([*inputs, positions], outputs, name="bert_pretraining"), read)
 
 
-def bert_classifier(*, classes: int, weights: str | Path | BertWeights | None = None, dropout: float = 0.1,
-                    attention_dropout: float | None = None, **sizes: Any) -> keras.Model:  # fmt: skip
+def bert_classifier(*, classes: int, pooling: str = "first", weights: str | Path | BertWeights | None = None,
+                    dropout: float = 0.1, attention_dropout: float | None = None, **sizes: Any) -> keras.Model:  # fmt: skip
     """BERT with a class for a text, or for a pair of texts: Devlin et al. 2018, section 4.1.
 
     Input   tokens, segments  (batch, length) int32
@@ -146,14 +147,19 @@ def bert_classifier(*, classes: int, weights: str | Path | BertWeights | None = 
 
     Args:
         classes: how many, at least 2.
+        pooling: which vector of the text is classified: first, the pooled one of ``bert``, as in the paper; or mean, that of the
+            tokens' vectors, which weights such as MiniLM's were trained for: Reimers & Gurevych 2019, section 3,
+            https://arxiv.org/abs/1908.10084.
         weights, dropout, attention_dropout, sizes: those of ``bert``. The last layer stays random where the weights have none of
             as many classes.
     Raises:
-        ValueError: fewer than 2 classes, or as for ``bert``.
+        ValueError: fewer than 2 classes, another pooling, or as for ``bert``.
     """
     _check_classes(classes)
+    if pooling not in POOLINGS:
+        raise ValueError(f"pooling must be {' or '.join(POOLINGS)}, got {pooling!r}")
     inputs, sequence, _, read, initial = _encoder(weights, dropout, attention_dropout, **sizes)
-    x = _dropped(_pooled(sequence, initial), dropout)
+    x = _dropped(_pooled(sequence, initial) if pooling == "first" else _mean(inputs[0], sequence), dropout)
     logits = layers.Dense(classes, kernel_initializer=initial.clone(), name="class_logits")(x)
     return _filled(keras.Model(inputs, logits, name="bert_classifier"), read)
 
@@ -208,9 +214,7 @@ def bert_sentence_embedding(*, weights: str | Path | BertWeights | None = None, 
     Differs from the paper: the mean is brought to length 1, as in the models that are published with that program.
     """
     inputs, sequence, _, read, _ = _encoder(weights, dropout, attention_dropout, **sizes)
-    there = ops.expand_dims(ops.cast(ops.not_equal(inputs[0], 0), "float32"), -1)  # (b, l, 1)
-    mean = ops.sum(sequence * there, axis=1) / ops.maximum(ops.sum(there, axis=1), 1.0)
-    return _filled(keras.Model(inputs, ops.normalize(mean, axis=-1), name="bert_sentence_embedding"), read)
+    return _filled(keras.Model(inputs, ops.normalize(_mean(inputs[0], sequence), axis=-1), name="bert_sentence_embedding"), read)
 
 
 def _encoder(weights, dropout, attention_dropout, **given):
@@ -264,6 +268,12 @@ def _sizes(given: dict[str, Any], read: BertWeights | None) -> dict[str, Any]:
 def _pooled(sequence, initial):
     """The first token's vector through a layer with a tanh: (batch, length, width) -> (batch, width)."""
     return layers.Dense(sequence.shape[-1], "tanh", kernel_initializer=initial.clone(), name="pooled")(sequence[:, 0])
+
+
+def _mean(tokens, sequence):
+    """The mean of the vectors of tokens that are no padding: (batch, length, width) -> (batch, width)."""
+    there = ops.expand_dims(ops.cast(ops.not_equal(tokens, 0), sequence.dtype), -1)  # (b, l, 1)
+    return ops.sum(sequence * there, axis=1) / ops.maximum(ops.sum(there, axis=1), 1.0)
 
 
 def _dropped(x, dropout, name="dropout"):

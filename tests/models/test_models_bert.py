@@ -18,6 +18,7 @@ BUILDERS = {
     "bert": models.bert,
     "bert_pretraining": models.bert_pretraining,
     "bert_classifier": lambda **sizes: models.bert_classifier(classes=3, **sizes),
+    "bert_classifier_of_means": lambda **sizes: models.bert_classifier(classes=4, pooling="mean", **sizes),
     "bert_tagger": lambda **sizes: models.bert_tagger(classes=5, **sizes),
     "bert_question_answering": models.bert_question_answering,
     "bert_sentence_embedding": models.bert_sentence_embedding,
@@ -105,6 +106,8 @@ def test_the_heads_are_what_the_paper_puts_on_the_twin():
             x, pooled = slow_bert(network, TOKENS[row, :length], SEGMENTS[row, :length], SMALL["heads"])
             if name == "bert_classifier":
                 expected = {"": pooled @ values["class_logits/kernel"] + values["class_logits/bias"]}
+            elif name == "bert_classifier_of_means":
+                expected = {"": x.mean(axis=0) @ values["class_logits/kernel"] + values["class_logits/bias"]}
             elif name in ("bert_tagger", "bert_question_answering"):
                 layer = "class_logits" if name == "bert_tagger" else "span_logits"
                 expected = {"": x @ values[f"{layer}/kernel"] + values[f"{layer}/bias"]}
@@ -248,6 +251,7 @@ HEADS = {
     "bert": lambda width, vocabulary: pooling(width),
     "bert_pretraining": lambda width, vocabulary: pooling(width) + pooling(width) + 2 * width + vocabulary + 2 * width + 2,
     "bert_classifier": lambda width, vocabulary: pooling(width) + 3 * width + 3,
+    "bert_classifier_of_means": lambda width, vocabulary: 4 * width + 4,
     "bert_tagger": lambda width, vocabulary: 5 * width + 5,
     "bert_question_answering": lambda width, vocabulary: 2 * width + 2,
     "bert_sentence_embedding": lambda width, vocabulary: 0,
@@ -292,8 +296,8 @@ def test_shapes_are_those_that_are_told(name):
     expected = {
         "bert": {"sequence": (None, None, 8), "pooled": (None, 8)},
         "bert_pretraining": {"masked_words": (None, None, 13), "next_sentence": (None, 2)},
-        "bert_classifier": (None, 3), "bert_tagger": (None, None, 5), "bert_question_answering": (None, None, 2),
-        "bert_sentence_embedding": (None, 8),
+        "bert_classifier": (None, 3), "bert_classifier_of_means": (None, 4), "bert_tagger": (None, None, 5),
+        "bert_question_answering": (None, None, 2), "bert_sentence_embedding": (None, 8),
     }[name]  # fmt: skip
     assert ({key: value.shape for key, value in found.items()} if isinstance(found, dict) else found.shape) == expected
 
@@ -328,6 +332,11 @@ def test_a_wrong_argument_is_refused(change, message):
 def test_fewer_than_two_classes_are_refused(builder, classes, message):
     with pytest.raises(ValueError, match=message):
         builder(classes=classes, **SMALL)
+
+
+def test_another_pooling_is_refused():
+    with pytest.raises(ValueError, match="^pooling must be first or mean, got 'max'$"):
+        models.bert_classifier(classes=2, pooling="max", **SMALL)
 
 
 @pytest.mark.parametrize("name", BUILDERS)
