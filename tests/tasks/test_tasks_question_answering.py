@@ -1,11 +1,14 @@
 import json
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from kerastoolkit import charts, models
-from kerastoolkit.experiment import Data, InputError, Source, rebuild
+from kerastoolkit.experiment import Data, Experiment, InputError, Source, rebuild
+from kerastoolkit.optimizers import adamw
+from kerastoolkit.pipeline import training_batches
 from kerastoolkit.serving.model import serving_model
 from kerastoolkit.serving.spans import QuestionWindows, window_inputs
 from kerastoolkit.serving.word_pieces import MARKS
@@ -21,6 +24,7 @@ from kerastoolkit.tasks._answer_scores import (
 )
 from kerastoolkit.tasks._bert import answer_attention_picture
 from kerastoolkit.tasks.question_answering import answer_positions, question_answering, read_questions, tell
+from kerastoolkit.training_state import State, compile_steps
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 PIECES = [*MARKS, *LETTERS, *"0123456789?.", *("##" + letter for letter in LETTERS + "0123456789")]
@@ -190,6 +194,27 @@ def test_a_picture_of_attention_shows_the_question_and_what_is_around_the_answer
     assert names == ["[CLS]", "q", "[SEP]", *(f"t{place}" for place in range(30 - 12, 31 + 12 + 1))]
     nothing = answers | {"begins": np.full(length, -1), "ends": np.full(length, -1), "begin": 0, "end": 0}
     assert len(answer_attention_picture(nothing, "").axes[0].get_xticklabels()) == 59
+
+
+def test_questions_are_learned_whose_texts_have_several_windows():
+    years = ["1889", "1940", "2017", "1066"]
+    contexts = ["no word " * place + f"in {year} and on" + " more" * (6 - place) for place, year in enumerate(years)]
+    begins = [context.index(year) for context, year in zip(contexts, years, strict=True)]
+    raw = {"question": ["When?"] * 4, "context": contexts, "answers": [json.dumps([year]) for year in years],
+           "answer_begin": begins, "answer_end": [begin + 4 for begin in begins]}  # fmt: skip
+    source = Source(4, lambda indices: {name: tf.gather(tf.constant(values), indices) for name, values in raw.items()})
+    data = Data("made", source, source, source, inputs=("question", "context"), encoded=False, about={})
+    preprocess = window_inputs(PIECES, lower=True, longest=24, stride=6, longest_question=8)
+    keras.utils.set_random_seed(0)
+    network = models.bert_question_answering(vocabulary=len(PIECES), depth=1, width=32, heads=2, dropout=0.0)
+    task = question_answering()
+    experiment = Experiment(data, preprocess, network, task, adamw(network, 1e-2), epochs=60, batch_size=4)
+    state = State(experiment)
+    compile_steps(state)(iter(training_batches(experiment, seed=0, start=0, end=60)), tf.constant(60))
+    answers = serving_model(preprocess=preprocess, network=state.network, task=task)(
+        {name: tf.constant(raw[name]) for name in ("question", "context")})  # fmt: skip
+    assert [answer.decode() for answer in answers["answer"].numpy()] == years
+    assert answers["probability"].numpy().min() > 0.9
 
 
 def test_an_answer_is_drawn_in_its_text():
