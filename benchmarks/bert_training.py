@@ -33,7 +33,8 @@ def experiment(how):
     from kerastoolkit.memory import keep_freed_memory
 
     keep_freed_memory()
-    return catalog.load(catalog.find_recipe(how.recipe))(data=how.data, dropout=how.dropout)
+    # The pooling that the others have.
+    return catalog.load(catalog.find_recipe(how.recipe))(data=how.data, dropout=how.dropout, pooling="first")
 
 
 def batches(made, how, by_length):

@@ -67,7 +67,10 @@ def mrpc_bert(
     weight_decay: float = 0.01, pooling: str = "mean", text: str = "first", second: str | None = "second", label: str = "label",
     validation: float = 0.1, test: float = 0.1, data: str = "mrpc",
 ) -> Experiment:  # fmt: skip
-    """Fine-tuning for whether two sentences say the same, MRPC; the paper's table 1 reports an F1 of 88.9 for BERT-base."""
+    """Fine-tuning for whether two sentences say the same, MRPC; the paper's table 1 reports an F1 of 88.9 for BERT-base.
+
+    Of pooling see sst2-bert.
+    """
     return _classification(**locals())
 
 
