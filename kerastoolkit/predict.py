@@ -20,6 +20,7 @@ from kerastoolkit.runs import find_finished_run
 from kerastoolkit.serving.model import load_serving_model, with_settings
 
 MOST_AT_ONCE = 32
+BATCHES_WORTH_A_GRAPH = 10  # tracing takes as long as some batches, which then run several times faster
 MOST_IN_NAME = 100  # bytes that a picture takes over into its name of what it shows; a file system takes 255
 
 
@@ -43,6 +44,8 @@ def predict(
     names, raw = task.read(inputs)
     rows = []
     at_once = min(MOST_AT_ONCE, task.answered_at_once)
+    if len(names) >= BATCHES_WORTH_A_GRAPH * at_once:
+        answer = tf.function(answer, reduce_retracing=True)
     for start in range(0, len(names), at_once):
         part = {name: values[start : start + at_once] for name, values in raw.items()}
         with naming_refused():

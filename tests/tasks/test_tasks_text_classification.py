@@ -226,6 +226,21 @@ def test_predictions_of_a_run_and_of_its_export_are_the_same_and_drawn(run, expo
     assert sorted(path.name[:4] for path in tmp_path.iterdir()) == ["001-", "002-", "003-", "004-"]
 
 
+def test_many_texts_are_answered_by_one_graph_as_few_are_without(run, monkeypatch):
+    monkeypatch.setattr("kerastoolkit.predict.MOST_AT_ONCE", 2)
+    texts = [f"{text} {number}" for number in range(11) for text in TEXTS[:2]] + ["film"]
+    monkeypatch.setattr("kerastoolkit.predict.BATCHES_WORTH_A_GRAPH", 99)
+    one_by_one = predict(str(run), texts)
+    monkeypatch.setattr("kerastoolkit.predict.BATCHES_WORTH_A_GRAPH", 10)
+    graphs, compiled = [], tf.function
+    monkeypatch.setattr("kerastoolkit.predict.tf.function", lambda f, **how: graphs.append(compiled(f, **how)) or graphs[-1])
+    for row, expected in zip(predict(str(run), texts), one_by_one, strict=True):
+        assert row["text"] == expected["text"]
+        assert row["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-5)
+    (graph,) = graphs
+    assert graph.experimental_get_tracing_count() <= 3  # of batches of two, of the last, and of any
+
+
 def test_evaluating_draws_the_confusion_and_the_attention(run):
     record, _ = evaluate(str(run))
     assert record["figures"].keys() == {"accuracy", "f1", "macro_f1", "matthews", "log_loss"}
