@@ -44,12 +44,13 @@ def predict(
     names, raw = task.read(inputs)
     rows = []
     at_once = min(MOST_AT_ONCE, task.answered_at_once)
-    if len(names) >= BATCHES_WORTH_A_GRAPH * at_once:
-        answer = tf.function(answer, reduce_retracing=True)
     for start in range(0, len(names), at_once):
         part = {name: values[start : start + at_once] for name, values in raw.items()}
+        tensors = with_settings(_tensors(part), chosen)
+        if start == 0 and len(names) >= BATCHES_WORTH_A_GRAPH * at_once:
+            answer = _as_graph(answer, tensors)
         with naming_refused():
-            answers = {name: np.asarray(values) for name, values in answer(with_settings(_tensors(part), chosen)).items()}
+            answers = {name: np.asarray(values) for name, values in answer(tensors).items()}
         some = names[start : start + at_once]
         rows += task.tell(some, answers)
         if out is not None:
@@ -78,6 +79,12 @@ def _load(target: str) -> tuple[Callable[[dict[str, tf.Tensor]], dict[str, Any]]
     task = rebuild(record["task"])
     model = endpoints_of(load_serving_model(folder), task)[task.asks]
     return lambda tensors: call(model, tensors), record["task"]
+
+
+def _as_graph(answer: Callable[[dict[str, tf.Tensor]], dict[str, Any]], tensors: dict[str, tf.Tensor]) -> Callable[..., Any]:
+    """The same for any number of such examples at once, so that it is traced once."""
+    specs = {name: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for name, tensor in tensors.items()}
+    return tf.function(answer, input_signature=[specs])
 
 
 def _example(batch: dict[str, Any], number: int) -> dict[str, Any]:
