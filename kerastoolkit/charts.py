@@ -119,6 +119,50 @@ def show_image(axes: Any, image: np.ndarray) -> None:
     axes.imshow(np.squeeze(image, -1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
 
 
+def colour_map(classes: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> np.ndarray:
+    """A class map (height, width) uint8 in its classes' colours, (height, width, 3) uint8; what has no class is white."""
+    colours = np.full((256, 3), 255, np.uint8)
+    colours[: len(palette)] = palette
+    return colours[classes]
+
+
+def overlay(pixels: np.ndarray, classes: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> np.ndarray:
+    """An image (height, width, 1 or 3) uint8 under the colours of its class map, same size, (height, width, 3) uint8; where there
+    is no class the image shows. A class map of another size is brought to that of the image by nearest neighbours."""
+    height, width = pixels.shape[:2]
+    if classes.shape != (height, width):
+        rows, columns = (((np.arange(size) + 0.5) * own / size).astype(int) for size, own in
+                         zip((height, width), classes.shape, strict=True))  # fmt: skip
+        classes = classes[rows[:, None], columns]
+    # In 16 bits, because an image may have 64 million pixels.
+    mixed = (pixels.astype(np.uint16) * 45 + colour_map(classes, palette).astype(np.uint16) * 55) // 100
+    return np.where((classes < len(palette))[..., None], mixed, pixels).astype(np.uint8)
+
+
+def overlays(panels: Sequence[tuple], names: Sequence[str], palette: Sequence[tuple[int, int, int]], *,
+             columns: int = 2) -> Figure:  # fmt: skip
+    """Images in rows, with class maps over them or without, and a legend of the classes that are seen.
+
+    Args:
+        panels: (title, image (height, width, 1 or 3) uint8) or (title, image, class map) each.
+        names, palette: of the classes.
+        columns: panels in a row.
+    """
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.6 * columns, 2.9 * rows + 0.5), layout="constrained")
+    seen: set[int] = set()
+    for axes, (title, image, *classes) in zip(np.atleast_1d(figure.subplots(rows, columns)).flat, panels, strict=False):
+        show_image(axes, overlay(image, classes[0], palette) if classes else image)
+        seen.update(int(each) for found in classes for each in np.unique(found) if each < len(names))
+        axes.set_title(title.replace("$", r"\$"), fontsize=9, color=INK, family=fonts())
+    for axes in figure.axes:
+        axes.axis("off")
+    patches = [Rectangle((0, 0), 1, 1, color=np.array(palette[each]) / 255, label=names[each].replace("$", r"\$"))
+               for each in sorted(seen)]  # fmt: skip
+    figure.legend(handles=patches, loc="outside lower center", ncols=min(6, max(1, len(patches))), frameon=False, fontsize=8)
+    return figure
+
+
 def page(before: str, text: str) -> Figure:
     """A page of text: what was given in grey, what was written after it in black."""
     lines = [(line, MUTED) for line in before.split("\n")] + [(line, INK) for line in text.split("\n")]

@@ -126,7 +126,8 @@ class Task:
         asks: the one of ``endpoints`` that ``predict`` asks, whose answers ``tell`` and ``draw`` get.
         formats: what ``export`` writes besides SavedModels: name of a format -> (serving model, path), which writes a file.
         answered_at_once: examples that ``evaluate`` and ``predict`` answer at once, at most; what the answers' memory allows.
-        files: answers of one example -> {end of a file's name: contents}, which ``predict`` writes beside what it draws.
+        files: (raw inputs of one example, its answers) -> {end of a file's name: contents}, which ``predict`` writes beside
+            what it draws.
         description: how to make this record again; filled in by ``described``.
     """
 
@@ -148,7 +149,7 @@ class Task:
     asks: str = "serve"
     formats: dict[str, Callable[[Any, Path], None]] = field(default_factory=dict)
     answered_at_once: int = 250
-    files: Callable[[dict[str, Any]], dict[str, bytes]] | None = None
+    files: Callable[[dict[str, Any], dict[str, Any]], dict[str, bytes]] | None = None
     description: dict[str, Any] = field(default_factory=dict)
 
 

@@ -28,6 +28,77 @@ def softmax_cross_entropy(labels, logits, *, smoothing: float = 0.0):
     return ops.categorical_crossentropy(spread, logits, from_logits=True)
 
 
+def pixel_cross_entropy(labels, logits, *, class_weights=None, pixel_weights=None, ignored: int = 255):
+    """Weighted mean of the cross-entropy of a softmax over the pixels whose class is known: Ronneberger et al. 2015, section 3,
+    equations 1 and 2, https://arxiv.org/abs/1505.04597; without weights Long et al. 2015, section 4,
+    https://arxiv.org/abs/1411.4038, as a mean.
+
+    Input   labels  (batch, height, width) integers, 0 .. classes - 1, or ``ignored``
+            logits  (batch, height, width, classes) float
+    Output  loss    (batch,) float, nats: sum of weight * cross-entropy / sum of weights; 0 where no pixel is known
+
+    Args:
+        class_weights: (classes,) at least 0: equation 2's w_c, the weight of a pixel by its true class. 1 by default.
+        pixel_weights: (batch, height, width) float, at least 0: equation 2's second term, which is added to the class's weight.
+        ignored: the label of pixels that count neither in the sum nor in the weights.
+    """
+    truths, weights = _known_pixels(labels, logits, ignored, class_weights, pixel_weights)
+    return _weighted_mean(ops.categorical_crossentropy(truths, logits, from_logits=True), weights)
+
+
+def focal_loss(labels, logits, *, gamma: float = 2.0, class_weights=None, ignored: int = 255):
+    """Cross-entropy that counts less the surer the answer is right: Lin et al. 2017, equation 5,
+    https://arxiv.org/abs/1708.02002.
+
+    Input   labels  (batch, height, width) integers, 0 .. classes - 1, or ``ignored``
+            logits  (batch, height, width, classes) float
+    Output  loss    (batch,) float, nats: sum of weight * (1 - p) ** gamma * cross-entropy / sum of weights, p the probability
+                    of the true class; 0 where no pixel is known
+
+    Args:
+        gamma: at least 0; 0 is ``pixel_cross_entropy``.
+        class_weights: (classes,) at least 0: the equation's alpha, by the true class. 1 by default.
+        ignored: the label of pixels that count neither in the sum nor in the weights.
+    Differs from the paper: a softmax over all classes for its sigmoids, and the mean over pixels for the sum over anchors divided
+    by the number of those that hold an object.
+    """
+    truths, weights = _known_pixels(labels, logits, ignored, class_weights)
+    losses = ops.categorical_crossentropy(truths, logits, from_logits=True)
+    # 1 - p, exact for a p near 1. It is not let down to 0, where the slope of a power below 1 is infinite.
+    wrong = ops.maximum(-ops.expm1(-losses), 1e-7)
+    return _weighted_mean(ops.power(wrong, gamma) * losses, weights)
+
+
+def dice_loss(labels, logits, *, together: bool = False, ignored: int = 255):
+    """1 - the mean over classes of the soft Dice coefficient 2 * sum(p g) / (sum(p) + sum(g)), where p is the probability of the
+    class, g is 1 on its pixels and 0 on others: Milletari et al. 2016 (V-Net), section 3, https://arxiv.org/abs/1606.04797.
+
+    Input   labels  (batch, height, width) integers, 0 .. classes - 1, or ``ignored``
+            logits  (batch, height, width, classes) float
+    Output  loss    (batch,) float, 0..1; 0 where no pixel is known
+
+    The mean is over the classes in the truth. The coefficient of one that is absent is 0 whatever is answered, a constant that has
+    no gradient and that would only make examples with few classes look bad; to believe in it still costs, as the classes that are
+    there then lack that probability.
+
+    Args:
+        together: sum over the pixels of the whole batch as if they were one image (nnU-Net's batch Dice: Isensee et al. 2020,
+            https://doi.org/10.1038/s41592-020-01008-z), which steadies classes of few pixels; all examples have the same loss.
+        ignored: the label of pixels that count in none of the sums.
+    Differs from the paper: plain sums in the denominator for its sums of squares, as in most programs since, and several classes
+    by a softmax, where it has one foreground.
+    """
+    truths, known = _known_pixels(labels, logits, ignored)
+    probabilities = ops.softmax(logits, axis=-1) * ops.expand_dims(known, -1)
+    sums = [ops.sum(each, axis=(1, 2)) for each in (truths * probabilities, truths, probabilities)]  # (b, classes) each
+    if together:
+        sums = [ops.zeros_like(each) + ops.sum(each, axis=0) for each in sums]
+    overlaps, sizes, believed = sums
+    present = sizes > 0
+    misses = 1.0 - 2.0 * overlaps / ops.where(present, sizes + believed, 1.0)
+    return _weighted_mean(misses, ops.cast(present, misses.dtype))
+
+
 def quantile_loss(targets, outputs, levels):
     """Pinball loss: Koenker & Bassett 1978, https://doi.org/10.2307/1913643, equation 2.1, averaged over all but the batch.
 
@@ -122,6 +193,27 @@ def glove_loss(counts, outputs, *, x_max: float = 100.0, alpha: float = 0.75):
     weights = ops.power(ops.minimum(counts / x_max, 1.0), alpha)
     errors = outputs["log_counts"] - ops.log(ops.where(counts > 0, counts, 1.0))
     return 0.5 * sum_per_example(weights * ops.square(errors))
+
+
+def _known_pixels(labels, logits, ignored, class_weights=None, pixel_weights=None):
+    """The true class of each pixel as 0 and 1 (batch, height, width, classes), and its weight (batch, height, width); both are
+    0 where the class is not known."""
+    labels = ops.cast(labels, "int32")
+    known = ops.not_equal(labels, ignored)
+    # Where operations keep a fixed order, a lookup of the label's logit is no faster than these zeros and ones.
+    truths = ops.one_hot(ops.where(known, labels, -1), ops.shape(logits)[-1], dtype=logits.dtype)
+    weights = ops.cast(known, logits.dtype)
+    if class_weights is not None:
+        weights = ops.sum(truths * ops.convert_to_tensor(class_weights, logits.dtype), axis=-1)
+    if pixel_weights is not None:
+        weights = weights + ops.where(known, ops.cast(pixel_weights, logits.dtype), 0.0)
+    return truths, weights
+
+
+def _weighted_mean(values, weights):
+    """(batch, ...) twice -> (batch,): the mean of each example, 0 where it has no weight."""
+    total = sum_per_example(weights)
+    return sum_per_example(weights * values) / ops.where(total > 0, total, 1.0)
 
 
 def _flat(values):

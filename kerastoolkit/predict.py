@@ -55,9 +55,9 @@ def predict(
         rows += task.tell(some, answers)
         if out is not None:
             for i, name in enumerate(some):
-                answered = _example(answers, i)
-                figure = task.draw(_example(part, i), answered, name)
-                files = {".png": charts.png(figure), **(task.files(answered) if task.files else {})}
+                given, answered = _example(part, i), _example(answers, i)
+                figure = task.draw(given, answered, name)
+                files = {".png": charts.png(figure), **(task.files(given, answered) if task.files else {})}
                 for ending, contents in files.items():
                     # The number keeps apart inputs of the same name from different folders.
                     _write(Path(out), f"{start + i + 1:03d}-{_stem(name)}{ending}", contents)

@@ -51,13 +51,13 @@ def image_folder(path: str, *, validation: float = 0.1) -> Data:
         raise InputError(f"{root}: {'is not a folder' if root.exists() else 'no such folder'}")
     faults: list[str] = []
     splits, skipped = _list_splits(root, faults)
-    _refuse(faults)
+    refuse(faults)
     grey = _all_are_grey(file for files in splits.values() for images in files.values() for file in images)
 
     classes = tuple(splits["train"])
-    examples = _with_cuts({name: _examples(files, classes) for name, files in splits.items()}, validation, root)
+    examples = with_cuts({name: _examples(files, classes) for name, files in splits.items()}, validation, root)
 
-    about = _Facts(classes=classes, shape=None, channels=3, grey=grey, skipped=skipped)
+    about = FolderFacts(classes=classes, shape=None, channels=3, grey=grey, skipped=skipped)
     about["counts"] = {name: np.bincount(of, minlength=len(classes)) for name, (_, of) in examples.items()}
     about.training_files = examples["train"][0]
     sources = {name: _source(*found) for name, found in examples.items()}
@@ -81,26 +81,26 @@ def flat_folder(path: str, *, validation: float = 0.1) -> Data:
     root = Path(path).expanduser()
     faults: list[str] = []
     folders = _split_folders(root, faults) or {"train": root}
-    found = {name: list(_walk(folder, faults)) for name, folder in folders.items()}
+    found = {name: list(walk_files(folder, faults)) for name, folder in folders.items()}
     files = {name: sorted(file for file in each if file.suffix.lower() in SUFFIXES) for name, each in found.items()}
-    _refuse(faults)
+    refuse(faults)
     for name, images in files.items():
         needed = 1 + ("test" not in files) + ("validation" not in files) if name == "train" else 1
         if len(images) < needed:
             faults.append(f"{folders[name]}: needs at least {needed} images ({' '.join(SUFFIXES)}), got {len(images)}")
-    _refuse(faults)
+    refuse(faults)
     grey = _all_are_grey(file for images in files.values() for file in images)
-    examples = _with_cuts({name: (each, np.zeros(len(each), np.int64)) for name, each in files.items()}, validation, root)
+    examples = with_cuts({name: (each, np.zeros(len(each), np.int64)) for name, each in files.items()}, validation, root)
 
     def without_labels(files: list[Path], labels: np.ndarray) -> Source:
         source = _source(files, labels)
         return dataclasses.replace(source, fetch=lambda indices: {"image": source.fetch(indices)["image"]})
 
     sources = {name: without_labels(*each) for name, each in examples.items()}
-    beside = 0 if root in folders.values() else _visible_files(root)
+    beside = 0 if root in folders.values() else count_visible_files(root)
     skipped = beside + sum(map(len, found.values())) - sum(map(len, files.values()))
     about = {"shape": None, "channels": 3, "grey": grey, "skipped": skipped}
-    inner = any(map(_visible_folders, folders.values()))
+    inner = any(map(visible_folders, folders.values()))
     notes = (f"{root} is read as images without classes, those in the folders inside it too",) if inner else ()
     return Data(root.resolve().name, **sources, inputs=("image",), encoded=True, about=about, notes=notes)
 
@@ -112,10 +112,10 @@ def has_class_folders(path: str) -> bool:
         return False
     base = (_split_folders(root, []) or {"train": root})["train"]
     beside = any(file.suffix.lower() in SUFFIXES for file in base.iterdir() if not file.name.startswith("."))
-    return len(_visible_folders(base)) >= 2 and not beside
+    return len(visible_folders(base)) >= 2 and not beside
 
 
-def _with_cuts(examples: dict[str, Any], validation: float, root: Path) -> dict[str, Any]:
+def with_cuts(examples: dict[str, Any], validation: float, root: Path) -> dict[str, Any]:
     """Train, validation and test examples; what was not there is cut from train."""
     if "test" not in examples:
         count = max(1, number_to_cut(TEST_SHARE, len(examples["train"][0]), name="test"))
@@ -134,11 +134,11 @@ def _all_are_grey(files: Iterable[Path]) -> bool:
             grey &= check_image_file(file) in GREY_MODES
         except InputError as error:
             faults.append(str(error))
-    _refuse(faults)
+    refuse(faults)
     return grey
 
 
-class _Facts(dict):
+class FolderFacts(dict):
     """``Data.about`` whose mean and std are computed when they are asked for: only a new model needs them."""
 
     training_files: list[Path]
@@ -176,7 +176,7 @@ def _list_splits(root: Path, faults: list[str]) -> tuple[dict[str, Files], int]:
     if folders is None:
         files, skipped = _list_classes(root, faults)
         return {"train": files}, skipped
-    splits, skipped = {}, _visible_files(root)
+    splits, skipped = {}, count_visible_files(root)
     for name, folder in folders.items():
         splits[name], more = _list_classes(folder, faults, at_least=2 if name == "train" else 1)
         skipped += more
@@ -189,7 +189,7 @@ def _list_splits(root: Path, faults: list[str]) -> tuple[dict[str, Files], int]:
 
 def _split_folders(root: Path, faults: list[str]) -> dict[str, Path] | None:
     """The folders of the splits, where there is one for train and no other folder than theirs."""
-    found = {folder.name: folder for folder in _visible_folders(root)}
+    found = {folder.name: folder for folder in visible_folders(root)}
     if "train" not in found or not found.keys() <= SPLIT_FOLDERS.keys():
         return None
     if {"validation", "val"} <= found.keys():
@@ -198,13 +198,13 @@ def _split_folders(root: Path, faults: list[str]) -> dict[str, Path] | None:
 
 
 def _list_classes(root: Path, faults: list[str], at_least: int = 2) -> tuple[Files, int]:
-    folders = _visible_folders(root)
+    folders = visible_folders(root)
     if len(folders) < at_least:
         faults.append(f"{root}: needs at least {at_least} class folders with images, got {len(folders)}")
     files = {}
-    skipped = _visible_files(root)
+    skipped = count_visible_files(root)
     for folder in folders:
-        found = list(_walk(folder, faults))
+        found = list(walk_files(folder, faults))
         files[folder.name] = sorted(file for file in found if file.suffix.lower() in SUFFIXES)
         skipped += len(found) - len(files[folder.name])
         if not files[folder.name]:
@@ -212,15 +212,15 @@ def _list_classes(root: Path, faults: list[str], at_least: int = 2) -> tuple[Fil
     return files, skipped
 
 
-def _visible_folders(root: Path) -> list[Path]:
+def visible_folders(root: Path) -> list[Path]:
     return sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _visible_files(root: Path) -> int:
+def count_visible_files(root: Path) -> int:
     return sum(entry.is_file() and not entry.name.startswith(".") for entry in root.iterdir())
 
 
-def _walk(folder: Path, faults: list[str]) -> Iterator[Path]:
+def walk_files(folder: Path, faults: list[str]) -> Iterator[Path]:
     """All files below a folder, symbolic links followed."""
     for path, folders, files in os.walk(folder, followlinks=True):
         yield from (Path(path, name) for name in files if not name.startswith("."))
@@ -232,7 +232,7 @@ def _walk(folder: Path, faults: list[str]) -> Iterator[Path]:
                 folders.remove(name)
 
 
-def _refuse(faults: list[str]) -> None:
+def refuse(faults: list[str]) -> None:
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise InputError(faults[0] + more)

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from kerastoolkit import charts
-from kerastoolkit.data import images, named_texts, series, text
+from kerastoolkit.data import images, named_texts, segmented_images, series, text
+from kerastoolkit.data.corpus import corpora_folder
 from kerastoolkit.data.image_folders import flat_folder, has_class_folders
+from kerastoolkit.data.inspect_masks import inspect_masks
 from kerastoolkit.data.inspect_pairs import inspect_documents, inspect_pairs, is_documents, is_pairs
 from kerastoolkit.data.inspect_questions import inspect_questions, is_questions
 from kerastoolkit.data.inspect_tags import inspect_tags, is_tagged
@@ -48,14 +50,19 @@ def prepare(name: str, data_dir: str | None = None) -> str:
         if data_dir is not None:
             os.environ["TFDS_DATA_DIR"] = data_dir
         return f"{name} is in {fetched[name]()}"
-    if name in text.KNOWN or name == "dates":
+    if name in ("camvid", "oxford_iiit_pet"):
+        if data_dir is not None:
+            os.environ["TFDS_DATA_DIR"] = data_dir
+        segmented_images.read(name)
+        return f"{name} is in {corpora_folder().parents[1]}"
+    if name in text.KNOWN or name in ("dates", "shapes"):
         return f"{name} comes with this package: nothing to prepare"
     return images.prepare(name, data_dir)
 
 
 def inspect(name: str, split: str = "train") -> tuple[list[dict[str, Any]], Any, tuple[str, ...]]:
-    """Looks at a named data set, a folder of images, a CSV file, a text or a folder of texts, labelled texts, tagged words,
-    sentence pairs, documents, or questions.
+    """Looks at a named data set, a folder of images, with masks or without, or in COCO layout, a CSV file, a text or a folder of
+    texts, labelled texts, tagged words, sentence pairs, documents, or questions.
 
     A CSV file and a folder of texts are shown whole, whatever the split; what training would refuse of a CSV file, gaps and rows
     out of order, is told.
@@ -65,6 +72,8 @@ def inspect(name: str, split: str = "train") -> tuple[list[dict[str, Any]], Any,
     Raises:
         InputError: there is no such data, or something is wrong in it.
     """
+    if segmented_images.is_segmented(name):
+        return inspect_masks(name, split)
     if is_documents(name):
         return inspect_documents(name, split)
     if is_questions(name):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from kerastoolkit.experiment import Data, InputError
-from kerastoolkit.serving.images import ResizeImages
+from kerastoolkit.serving.images import BlueGreenRed, ResizeImages
 from kerastoolkit.serving.series import WindowFeatures
 
 
@@ -36,6 +36,33 @@ def standardise(images: Data, *, size: tuple[int, int] | None = None) -> keras.M
         name="standardise",
     )(outputs)
     return keras.Model(pixels, outputs, name="preprocess")
+
+
+def standardise_sized(images: Data, *, size: tuple[int, int], imagenet: bool = False) -> keras.Model:
+    """``standardise`` of images that are brought to one size, past which the size that they had is handed to the answers.
+
+    Input   image  (batch, height, width, channels) float32, 0..255
+            size   (batch, 2) int32, the height and width of the image's file, in pixels
+    Output  a dict: image, same shape, (pixel - mean) / standard deviation in each channel; size
+
+    Args:
+        images: a data set whose ``about`` has channels, mean and std.
+        size: (height, width) that the network takes.
+        imagenet: blue, green and red minus their means over ImageNet in the place of this, as the weights of keras.applications'
+            VGG and ResNet need it.
+    Raises:
+        InputError: size is less than 1 x 1.
+    """
+    if min(size) < 1:
+        raise InputError(f"size must be at least 1 x 1, got {size[0]} x {size[1]}")
+    pixels, sizes = keras.Input((*size, images.about["channels"]), name="image"), keras.Input((2,), dtype="int32", name="size")
+    if imagenet:
+        outputs = BlueGreenRed(name="standardise")(pixels)
+    else:
+        outputs = keras.layers.Normalization(
+            mean=[float(value) for value in images.about["mean"]],
+            variance=[float(value) ** 2 for value in images.about["std"]], name="standardise")(pixels)  # fmt: skip
+    return keras.Model({"image": pixels, "size": sizes}, {"image": outputs, "size": sizes}, name="preprocess")
 
 
 def window_features(series: Data) -> keras.Model:

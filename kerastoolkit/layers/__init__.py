@@ -6,12 +6,16 @@ from kerastoolkit.layers.attention import MultiHeadAttention as MultiHeadAttenti
 from kerastoolkit.layers.attention_decoder import AttentionDecoder as AttentionDecoder
 from kerastoolkit.layers.attention_decoder import ReverseTexts as ReverseTexts
 from kerastoolkit.layers.batch_normalization import BatchNormalization as BatchNormalization
+from kerastoolkit.layers.bilinear_kernel import BilinearKernel as BilinearKernel
 from kerastoolkit.layers.corruption import Corruption as Corruption
 from kerastoolkit.layers.embeddings import AtPositions as AtPositions
 from kerastoolkit.layers.embeddings import Bias as Bias
 from kerastoolkit.layers.embeddings import PositionEmbedding as PositionEmbedding
 from kerastoolkit.layers.embeddings import SegmentEmbedding as SegmentEmbedding
 from kerastoolkit.layers.gaussian_sample import GaussianSample as GaussianSample
+from kerastoolkit.layers.image_sizes import CropLike as CropLike
+from kerastoolkit.layers.image_sizes import MirrorToFit as MirrorToFit
+from kerastoolkit.layers.image_sizes import PadToMultiple as PadToMultiple
 from kerastoolkit.layers.local_response_normalization import (
     LocalResponseNormalization as LocalResponseNormalization,
 )

@@ -18,6 +18,9 @@ from kerastoolkit.models.bert import bert_small as bert_small
 from kerastoolkit.models.bert import bert_tagger as bert_tagger
 from kerastoolkit.models.bert import bert_tiny as bert_tiny
 from kerastoolkit.models.cnn import cnn as cnn
+from kerastoolkit.models.fcn import fcn8s as fcn8s
+from kerastoolkit.models.fcn import fcn16s as fcn16s
+from kerastoolkit.models.fcn import fcn32s as fcn32s
 from kerastoolkit.models.googlenet import googlenet as googlenet
 from kerastoolkit.models.googlenet import googlenet_cifar as googlenet_cifar
 from kerastoolkit.models.inception import inception_v3 as inception_v3
@@ -35,6 +38,8 @@ from kerastoolkit.models.resnet import resnet_cifar as resnet_cifar
 from kerastoolkit.models.transformer import transformer as transformer
 from kerastoolkit.models.transformer import transformer_base as transformer_base
 from kerastoolkit.models.transformer import transformer_big as transformer_big
+from kerastoolkit.models.unet import unet as unet
+from kerastoolkit.models.unet import unet_with_encoder as unet_with_encoder
 from kerastoolkit.models.variational_autoencoder import variational_autoencoder as variational_autoencoder
 from kerastoolkit.models.vgg import vgg11 as vgg11
 from kerastoolkit.models.vgg import vgg13 as vgg13

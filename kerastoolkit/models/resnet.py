@@ -212,12 +212,7 @@ def resnet152v2(
 
 def _resnet_of_basic_blocks(depth, classes, input_shape, weights):
     image = image_input(input_shape=input_shape, classes=classes, smallest=32)
-    x = _norm_relu(_convolution(image, 64, 7, stride=2, name="stem_conv"), name="stem_conv")
-    x = _stem_pool(x)
-    for stage, blocks in enumerate(BLOCKS[depth], start=1):
-        for block in range(1, blocks + 1):
-            stride = 2 if stage > 1 and block == 1 else 1
-            x = _basic_block(x, 32 * 2**stage, stride, "projection", name=f"stage{stage}_block{block}")
+    x = resnet_stages(image, depth)[-1]
     model = keras.Model(image, _head(x, classes), name=f"resnet{depth}")
     load_image_weights(model, weights, reference=None)
     return model
@@ -225,16 +220,29 @@ def _resnet_of_basic_blocks(depth, classes, input_shape, weights):
 
 def _resnet_of_bottlenecks(depth, classes, input_shape, weights):
     image = image_input(input_shape=input_shape, classes=classes, smallest=32)
-    x = _convolution(image, 64, 7, stride=2, use_bias=True, name="stem_conv")
-    x = _stem_pool(_norm_relu(x, name="stem_conv"))  # (b, h / 4, w / 4, 64)
-    for stage, blocks in enumerate(BLOCKS[depth], start=1):
-        for block in range(1, blocks + 1):
-            stride = 2 if stage > 1 and block == 1 else 1
-            x = _bottleneck(x, 32 * 2**stage, stride, project=block == 1, name=f"stage{stage}_block{block}")
+    x = resnet_stages(image, depth)[-1]
     model = keras.Model(image, _head(x, classes), name=f"resnet{depth}")
     reference = getattr(keras.applications, f"ResNet{depth}")
     load_image_weights(model, weights, reference=reference, except_layers=() if classes == 1000 else HEAD)
     return model
+
+
+def resnet_stages(image, depth: int) -> list:
+    """What the stem gives and each of the four stages, at a half, a quarter, ... and a thirty-second of the image's size."""
+    of_bottlenecks = depth >= 50
+    x = _convolution(image, 64, 7, stride=2, use_bias=of_bottlenecks, name="stem_conv")
+    stages = [_norm_relu(x, name="stem_conv")]
+    x = _stem_pool(stages[0])
+    for stage, blocks in enumerate(BLOCKS[depth], start=1):
+        for block in range(1, blocks + 1):
+            stride = 2 if stage > 1 and block == 1 else 1
+            name = f"stage{stage}_block{block}"
+            if of_bottlenecks:
+                x = _bottleneck(x, 32 * 2**stage, stride, project=block == 1, name=name)
+            else:
+                x = _basic_block(x, 32 * 2**stage, stride, "projection", name=name)
+        stages.append(x)
+    return stages
 
 
 def _resnet_v2(depth, classes, input_shape, weights):

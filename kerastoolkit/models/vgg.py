@@ -1,7 +1,6 @@
 """VGG: stages of 3 x 3 convolutions and a pool, then dense layers.
 
-The features before any pool are ``model.get_layer("stage5_pool").output`` and its like, for networks built on
-top.
+Networks built on its convolutions take ``vgg_stages``.
 """
 
 import functools
@@ -119,11 +118,7 @@ def _vgg(depth, classes, input_shape, batch_norm, head, dropout, weights):
     check_rate("dropout", dropout)
     image = image_input(input_shape=input_shape, classes=classes, smallest=32)
 
-    x = image
-    for stage, (convolutions, filters) in enumerate(zip(CONVOLUTIONS[depth], CHANNELS, strict=True), start=1):
-        for index in range(1, convolutions + 1):
-            x = _convolution(x, filters, batch_norm, name=f"stage{stage}_conv{index}")
-        x = layers.MaxPooling2D(2, name=f"stage{stage}_pool")(x)
+    x = vgg_stages(image, depth, batch_norm)[-1][1]
     logits = (_imagenet_head if head == "imagenet" else _cifar_head)(x, classes, dropout)
     model = keras.Model(image, logits, name=f"vgg{depth}")
 
@@ -137,6 +132,18 @@ def _vgg(depth, classes, input_shape, batch_norm, head, dropout, weights):
         )
     load_image_weights(model, weights, reference=reference, except_layers=except_layers)
     return model
+
+
+def vgg_stages(x, depth: int, batch_norm: bool) -> list:
+    """Of each of the five stages what it gives before and after its pool: (b, h, w, 64), (b, h / 2, w / 2, 64), ..."""
+    stages = []
+    for stage, (convolutions, filters) in enumerate(zip(CONVOLUTIONS[depth], CHANNELS, strict=True), start=1):
+        for index in range(1, convolutions + 1):
+            x = _convolution(x, filters, batch_norm, name=f"stage{stage}_conv{index}")
+        pooled = layers.MaxPooling2D(2, name=f"stage{stage}_pool")(x)
+        stages.append((x, pooled))
+        x = pooled
+    return stages
 
 
 def _convolution(x, filters, batch_norm, name):

@@ -15,16 +15,24 @@ MAX_PIXELS = 64_000_000
 
 
 def decode_image(contents: tf.Tensor, height: int, width: int, channels: int) -> tf.Tensor:
-    """One image file -> pixels of the given size.
+    """One image file -> pixels of the given size, stretched if the aspect ratio differs: ``decode_pixels``, resized.
+
+    Input   contents  () string, the bytes of a file
+    Output  pixels    (height, width, channels) float32, 0..255
+    """
+    return resize_images(decode_pixels(contents, channels), height, width)
+
+
+def decode_pixels(contents: tf.Tensor, channels: int) -> tf.Tensor:
+    """One image file -> its pixels.
 
     Reads JPEG, PNG (8 and 16 bits), BMP (24 and 32 bits) and the first frame of GIF. Grey is repeated for 3
     channels, colour is weighed to grey for 1, alpha is dropped; a camera's orientation tag is not applied.
 
     Input   contents  () string, the bytes of a file
-    Output  pixels    (height, width, channels) float32, 0..255, stretched if the aspect ratio differs
+    Output  pixels    (height, width, channels) uint8
 
     Args:
-        height, width: the size wanted, in pixels.
         channels: 1 (grey) or 3 (red, green, blue).
     Raises:
         tf.errors.InvalidArgumentError: the bytes are no such file, are cut short, or hold more than
@@ -56,7 +64,7 @@ def decode_image(contents: tf.Tensor, height: int, width: int, channels: int) ->
         ),
     )
     image.set_shape((None, None, channels))
-    return resize_images(image, height, width)
+    return image
 
 
 def resize_images(pixels: tf.Tensor, height: int, width: int) -> tf.Tensor:
@@ -190,6 +198,24 @@ class ResizeImages(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "height": self.height, "width": self.width}
+
+
+@keras.saving.register_keras_serializable(package="kerastoolkit")
+class BlueGreenRed(keras.layers.Layer):
+    """Red, green, blue -> blue, green, red minus their means over ImageNet, as VGG's and ResNet's weights of keras.applications
+    were trained (its preprocessing mode "caffe").
+
+    Input   pixels  (batch, height, width, 3) float32, 0..255
+    Output          same shape
+    """
+
+    MEANS = (103.939, 116.779, 123.68)
+
+    def call(self, pixels):
+        return pixels[..., ::-1] - tf.constant(self.MEANS, pixels.dtype)
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape)
 
 
 @keras.saving.register_keras_serializable(package="kerastoolkit")

@@ -14,6 +14,7 @@ import kerastoolkit.serving.byte_pairs
 import kerastoolkit.serving.decoding
 import kerastoolkit.serving.images
 import kerastoolkit.serving.masking
+import kerastoolkit.serving.segmentation
 import kerastoolkit.serving.series
 import kerastoolkit.serving.spans
 import kerastoolkit.serving.tags

@@ -26,11 +26,12 @@ def read_images(paths: list[str]) -> tuple[list[str], dict[str, Any]]:
     return names, {"image": np.array(contents, dtype=object)}
 
 
-def pixels_of(image: Any) -> np.ndarray:
-    """A raw image, encoded or not, as uint8 (height, width, channels)."""
+def pixels_of(image: Any, *, largest: int | None = 512) -> np.ndarray:
+    """A raw image, encoded or not, as uint8 (height, width, channels); an encoded one at most ``largest`` pixels high and wide."""
     if isinstance(image, bytes):
         image = Image.open(io.BytesIO(image))
-        image.thumbnail((512, 512))
+        if largest is not None:
+            image.thumbnail((largest, largest))
         return np.asarray(image.convert("RGB"))
     return np.asarray(image)
 

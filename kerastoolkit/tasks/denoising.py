@@ -51,7 +51,7 @@ def denoising(loss: str = "squared_error") -> Task:
         name="denoising", encode=encode, loss=LOSSES[loss], metrics={}, decode=decode_images,
         answer=lambda network: autoencoder_answer(network, with_code=False), score=_score, read=read_images, tell=tell, draw=draw,
         probe=made_up_images, endpoints=coding_endpoints,
-        files=lambda answers: {"-cleaned.png": png_file(answers["reconstruction"])})  # fmt: skip
+        files=lambda raw, answers: {"-cleaned.png": png_file(answers["reconstruction"])})  # fmt: skip
 
 
 def _score(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], data: Data, serving: keras.Model) -> Report:

@@ -62,7 +62,7 @@ def reconstruction(loss: str = "squared_error", active_above: float | None = Non
         answer=lambda network: autoencoder_answer(network, with_code=True),
         score=lambda batches, data, serving: _score(batches, data, serving, active_above), read=read_images,
         tell=tell_reconstructions, draw=draw_reconstruction, probe=made_up_images, endpoints=coding_endpoints,
-        files=lambda answers: {"-reconstruction.png": png_file(answers["reconstruction"])})  # fmt: skip
+        files=lambda raw, answers: {"-reconstruction.png": png_file(answers["reconstruction"])})  # fmt: skip
 
 
 def tell_reconstructions(names: list[str], answers: dict[str, Any]) -> list[dict[str, Any]]:

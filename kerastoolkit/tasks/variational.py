@@ -81,7 +81,7 @@ def variational(binarisation: str = "none") -> Task:
         decode=decode_images, answer=lambda network: autoencoder_answer(network, with_code=True),
         score=lambda batches, data, serving, **how: _score(batches, data, serving, binarisation, **how), read=read_images,
         tell=tell_reconstructions, draw=draw_reconstruction, probe=made_up_images, scoring=SCORING,
-        endpoints=variational_endpoints, files=lambda answers: {"-reconstruction.png": png_file(answers["reconstruction"])},
+        endpoints=variational_endpoints, files=lambda raw, answers: {"-reconstruction.png": png_file(answers["reconstruction"])},
     )  # fmt: skip
 
 

@@ -1,0 +1,171 @@
+"""Objects in COCO's form: annotations checked, and masks as lengths of runs, from whichever of COCO's three ways to write them.
+
+The format is that of https://cocodataset.org/#format-data (Lin et al. 2014, https://arxiv.org/abs/1405.0312), "Object Detection".
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+TOLERANCE = 1.0  # pixels by which corners and boxes may lie outside the image: programs round
+
+
+@dataclass(frozen=True)
+class CocoObject:
+    """What an annotation tells; of box and mask one may be missing.
+
+    Attributes:
+        category: its place among the categories.
+        crowd: whether it is a region with many objects of its category.
+        box: left, top, width, height in pixels, or None.
+        polygons: outlines, each (2 n,) float64, x and y of its corners by turns; (0, 0) is the image's upper left corner.
+        runs: (n,) int32, or None: lengths of the runs of a mask, down one column after the other, outside and inside by turns.
+    """
+
+    category: int
+    crowd: bool
+    box: tuple[float, float, float, float] | None
+    polygons: tuple[np.ndarray, ...]
+    runs: np.ndarray | None
+
+
+def object_runs(found: CocoObject, height: int, width: int) -> np.ndarray | None:
+    """The mask of an object in an image of this size as runs, as in ``CocoObject``; None where it has no mask.
+
+    A polygon covers the pixels that COCO's own code gives it.
+    """
+    from faster_coco_eval.core import mask
+
+    if not found.polygons:
+        return found.runs
+    outlines = mask.frPyObjects([each.tolist() for each in found.polygons], height, width)
+    return unpacked_runs(mask.merge(outlines)["counts"])
+
+
+def object_mask(found: CocoObject, height: int, width: int) -> np.ndarray | None:
+    """The same as (height, width) bool."""
+    runs = object_runs(found, height, width)
+    return None if runs is None else np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
+
+
+def read_object(record: dict[str, Any], height: int, width: int, places: dict[int, int], left_out: Counter[str]) -> CocoObject:
+    """An annotation of an image of this size.
+
+    Args:
+        record: as it stands in the file.
+        places: id of a category -> its place.
+        left_out: where what cannot be used is counted.
+
+    Raises:
+        ValueError: the rule that it breaks and the value.
+    """
+    category, crowd, box, mask = (record.get(key) for key in ("category_id", "iscrowd", "bbox", "segmentation"))
+    if not is_whole(category) or category not in places:
+        raise ValueError(f"category_id must be a category's id, got {short(category)}")
+    if crowd not in (None, 0, 1):
+        raise ValueError(f"iscrowd must be 0 or 1, got {short(crowd)}")
+    box = None if box is None else _box(box, height, width)
+    polygons, runs = (), None
+    if isinstance(mask, dict):
+        runs = _runs(mask, height, width)
+    elif isinstance(mask, list):
+        outlines = [_polygon(each, height, width) for each in mask]
+        polygons = tuple(each for each in outlines if len(each) >= 6)
+        if len(polygons) < len(outlines):
+            left_out["outlines with fewer than 3 corners"] += len(outlines) - len(polygons)
+    elif mask is not None:
+        raise ValueError(f"segmentation must be a list of polygons or run lengths, got {short(mask)}")
+    if box is None and not polygons and runs is None:
+        raise ValueError("must have a bbox or a segmentation")
+    return CocoObject(places[category], bool(crowd), box, polygons, runs)
+
+
+def _box(value: Any, height: int, width: int) -> tuple[float, float, float, float]:
+    found = _numbers(value, "bbox").tolist()
+    if len(found) != 4 or found[2] < 0 or found[3] < 0:
+        raise ValueError(f"bbox must be left, top, width and height, got {short(value)}")
+    left, top, wide, high = found
+    if min(left, top) < -TOLERANCE or left + wide > width + TOLERANCE or top + high > height + TOLERANCE:
+        raise ValueError(f"bbox must lie within the image of {width} x {height}, got {short(value)}")
+    return left, top, wide, high
+
+
+def _polygon(value: Any, height: int, width: int) -> np.ndarray:
+    found = _numbers(value, "a polygon").astype(np.float64)
+    if len(found) % 2:
+        raise ValueError(f"a polygon must be x and y by turns, got {len(found)} numbers")
+    points = found.reshape(-1, 2)
+    outside = ((points < -TOLERANCE) | (points > np.array([width, height]) + TOLERANCE)).any(1)
+    if outside.any():
+        x, y = points[np.argmax(outside)].tolist()
+        raise ValueError(f"a polygon must lie within the image of {width} x {height}, got the corner ({x:g}, {y:g})")
+    return found
+
+
+def _runs(value: dict[str, Any], height: int, width: int) -> np.ndarray:
+    """Run lengths, be they written as numbers or as text."""
+    size, counts = value.get("size"), value.get("counts")
+    if size != [height, width]:
+        raise ValueError(f"the size of a mask must be the image's, [{height}, {width}], got {short(size)}")
+    if isinstance(counts, str):
+        found = unpacked_runs(counts.encode())
+    else:
+        found = _numbers(counts, "counts")
+        if found.dtype.kind != "i":
+            raise ValueError(f"counts must be whole numbers, got {short(counts)}")
+    # No number alone is larger than the sum may be, so that the sum cannot wrap round.
+    if len(found) and (found.min() < 0 or found.max() > height * width) or found.sum() != height * width:
+        raise ValueError(f"counts must be positive or 0 with the sum {height * width}, got the sum {found.sum()}")
+    return found.astype(np.int32)
+
+
+def unpacked_runs(packed: bytes) -> np.ndarray:
+    """Run lengths from the text that COCO's own code writes them as (``rleToString``), (n,) int64.
+
+    A number is some characters of 5 bits each, counted from the character "0", the lowest first. A sixth bit tells that it goes
+    on, and the fifth of its last character that it is negative. From the fourth on, numbers are differences to the last but one.
+
+    Raises:
+        ValueError: it is no such text.
+    """
+    codes = np.frombuffer(packed, np.uint8).astype(np.int64) - 48
+    last = codes & 32 == 0
+    if not len(codes) or codes.min() < 0 or codes.max() > 63 or not last[-1]:
+        raise ValueError(f"counts must be run lengths as COCO packs them, got {short(packed.decode(errors='replace'))}")
+    begins = np.concatenate([[0], np.flatnonzero(last)[:-1] + 1])
+    places = np.arange(len(codes)) - np.repeat(begins, np.diff([*begins, len(codes)]))
+    if places.max() > 6:  # 35 bits; no image has so many pixels
+        raise ValueError(f"counts must be run lengths as COCO packs them, got a number of {places.max() + 1} characters")
+    numbers = np.add.reduceat((codes & 31) << (5 * places), begins)
+    negative = codes[last] & 16 != 0
+    numbers -= np.where(negative, 1 << (5 * (places[last] + 1)), 0)
+    # The first three as they are: differences begin with the fourth, to the second.
+    for first in (1, 2):
+        numbers[first::2] = np.cumsum(numbers[first::2])
+    return numbers
+
+
+def _numbers(value: Any, what: str) -> np.ndarray:
+    try:
+        found = np.array(value)
+    except ValueError:  # lists of many lengths
+        found = np.array(None)
+    if not isinstance(value, list) or found.ndim != 1 or found.dtype.kind not in "if" or not np.isfinite(found).all():
+        raise ValueError(f"{what} must be a list of numbers, got {short(value)}")
+    return found
+
+
+def is_whole(value: Any) -> bool:
+    """Whether it is a whole number; JSON's true and false are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def short(value: Any) -> str:
+    """What was read, for a message."""
+    text = json.dumps(value)
+    return text if len(text) <= 50 else f"{text[:50]} ..."

