@@ -30,7 +30,7 @@ def compare(script, options, arguments, quantity):
     rounds = []
     for number in range(options.rounds):
         rounds.append({name: measure([sys.executable, script, "--run", name, *arguments], name) for name in options.only})
-        print(f"round {number + 1}: " + ", ".join(f"{name} {speed:.0f}" for name, speed in rounds[-1].items()), flush=True)
+        print(f"round {number + 1}: " + ", ".join(f"{name} {speed:.4g}" for name, speed in rounds[-1].items()), flush=True)
     results = {name: {quantity: statistics.median(each[name] for each in rounds)} for name in options.only}
     first = options.only[0]
     for name in options.only[1:]:

@@ -9,47 +9,107 @@ from kerastoolkit.data.augment import chain
 from kerastoolkit.data.augment_masks import change_colours, move_with_masks
 from kerastoolkit.data.class_weights import class_weights
 from kerastoolkit.data.preprocessing import standardise_sized
-from kerastoolkit.data.segmented_images import segmented_images
+from kerastoolkit.data.segmented_images import CAMVID, segmented_images
 from kerastoolkit.experiment import Data, Experiment
-from kerastoolkit.models import fcn8s, unet
+from kerastoolkit.models import fcn8s, unet, unet_with_encoder
 from kerastoolkit.optimizers import OneCycle, adamw
 from kerastoolkit.pipeline import steps_per_epoch
 from kerastoolkit.tasks.segmentation import segmentation
 
 
-def camvid_unet(
-    *, filters: int = 32, depth: int = 4, up: str = "transpose", padding: str = "same", dropout: float = 0.0, height: int = 180,
-    width: int = 240, epochs: int = 80, batch_size: int = 8, learning_rate: float = 0.002, weight_decay: float = 0.01,
-    loss: str = "cross_entropy", dice: float = 1.0, balance: float = 0.5, border_weights: bool = False,
-    scale: tuple[float, float] = (0.75, 1.5), ignore: int = 11, data: str = "camvid",
+def shapes_unet(
+    *, filters: int = 16, depth: int = 4, batch_norm: bool = True, up: str = "transpose", padding: str = "same",
+    dropout: float = 0.0, height: int = 96, width: int = 96, epochs: int = 10, batch_size: int = 16,
+    learning_rate: float = 0.003, weight_decay: float = 0.01, loss: str = "cross_entropy", dice: float = 1.0,
+    balance: float = 0.0, border_weights: bool = False, scale: tuple[float, float] = (0.8, 1.25), colours: float = 0.1,
+    ignore: int = 255, data: str = "shapes",
 ) -> Experiment:  # fmt: skip
-    """U-Net with batch norm on CamVid's street scenes, 11 classes, from random weights."""
+    """U-Net on generated pictures of shapes: everything in minutes, offline."""
     images = segmented_images(data, height, width, ignore=ignore, border_weights=border_weights)
     network = unet(classes=len(images.about["classes"]), input_shape=(height, width, 3), filters=filters, depth=depth,
-                   batch_norm=True, up=up, padding=padding, dropout=dropout)  # fmt: skip
-    return _experiment(images, network, epochs, batch_size, learning_rate, weight_decay, loss, dice, balance, scale)
+                   batch_norm=batch_norm, up=up, padding=padding, dropout=dropout)  # fmt: skip
+    return _experiment(images, network, epochs, batch_size, learning_rate, weight_decay, loss, dice, balance, scale, colours)
+
+
+def shapes_fcn8s(
+    *, backbone: str = "resnet18", fc_width: int = 0, height: int = 96, width: int = 96, epochs: int = 10, batch_size: int = 16,
+    learning_rate: float = 0.003, weight_decay: float = 0.01, loss: str = "cross_entropy", dice: float = 1.0,
+    balance: float = 0.0, scale: tuple[float, float] = (0.8, 1.25), colours: float = 0.1, ignore: int = 255,
+    data: str = "shapes",
+) -> Experiment:  # fmt: skip
+    """FCN-8s on generated pictures of shapes: everything in minutes, offline."""
+    images = segmented_images(data, height, width, ignore=ignore)
+    network = fcn8s(classes=len(images.about["classes"]), input_shape=(height, width, 3), backbone=backbone,
+                    batch_norm=backbone.startswith("vgg"), width=fc_width)  # fmt: skip
+    return _experiment(images, network, epochs, batch_size, learning_rate, weight_decay, loss, dice, balance, scale, colours)
+
+
+def camvid_unet(
+    *, filters: int = 32, depth: int = 4, batch_norm: bool = True, up: str = "transpose", padding: str = "same",
+    dropout: float = 0.0, height: int = 180, width: int = 240, epochs: int = 80, batch_size: int = 8,
+    learning_rate: float = 0.002, weight_decay: float = 0.01, loss: str = "cross_entropy", dice: float = 1.0,
+    balance: float = 0.5, scale: tuple[float, float] = (0.75, 1.5), colours: float = 0.2, ignore: int = 11,
+    data: str = "camvid",
+) -> Experiment:  # fmt: skip
+    """U-Net with batch norm on CamVid's street scenes, 11 classes, from random weights."""
+    images = segmented_images(data, height, width, ignore=ignore, names=tuple(CAMVID))
+    network = unet(classes=len(images.about["classes"]), input_shape=(height, width, 3), filters=filters, depth=depth,
+                   batch_norm=batch_norm, up=up, padding=padding, dropout=dropout)  # fmt: skip
+    return _experiment(images, network, epochs, batch_size, learning_rate, weight_decay, loss, dice, balance, scale, colours)
 
 
 def camvid_fcn8s(
-    *, fc_width: int = 1024, dropout: float = 0.5, height: int = 180, width: int = 240, epochs: int = 40, batch_size: int = 8,
-    learning_rate: float = 0.001, weight_decay: float = 0.01, loss: str = "cross_entropy", dice: float = 1.0,
-    balance: float = 0.5, scale: tuple[float, float] = (0.75, 1.5), ignore: int = 11, data: str = "camvid",
+    *, backbone: str = "vgg16", batch_norm: bool = True, fc_width: int = 1024, dropout: float = 0.5, height: int = 180,
+    width: int = 240, epochs: int = 40, batch_size: int = 8, learning_rate: float = 0.001, weight_decay: float = 0.01,
+    loss: str = "cross_entropy", dice: float = 1.0, balance: float = 0.5, scale: tuple[float, float] = (0.75, 1.5),
+    colours: float = 0.2, ignore: int = 11, data: str = "camvid",
 ) -> Experiment:  # fmt: skip
     """FCN-8s on VGG-16 with batch norm, on CamVid's street scenes, 11 classes, from random weights."""
+    images = segmented_images(data, height, width, ignore=ignore, names=tuple(CAMVID))
+    network = fcn8s(classes=len(images.about["classes"]), input_shape=(height, width, 3), backbone=backbone,
+                    batch_norm=batch_norm, width=fc_width, dropout=dropout)  # fmt: skip
+    return _experiment(images, network, epochs, batch_size, learning_rate, weight_decay, loss, dice, balance, scale, colours)
+
+
+def pets_unet(
+    *, encoder: str = "resnet34", weights: str | None = None, filters: int = 16, height: int = 160, width: int = 160,
+    epochs: int = 20, batch_size: int = 16, learning_rate: float = 0.002, weight_decay: float = 0.01,
+    loss: str = "cross_entropy", dice: float = 1.0, balance: float = 0.0, scale: tuple[float, float] = (0.75, 1.5),
+    colours: float = 0.2, ignore: int = 255, data: str = "oxford_iiit_pet",
+) -> Experiment:  # fmt: skip
+    """U-Net on a ResNet-34 for the Oxford-IIIT pets (Parkhi et al. 2012): pet, background and the border between them."""
     images = segmented_images(data, height, width, ignore=ignore)
-    network = fcn8s(classes=len(images.about["classes"]), input_shape=(height, width, 3), batch_norm=True, width=fc_width,
-                    dropout=dropout)  # fmt: skip
-    return _experiment(images, network, epochs, batch_size, learning_rate, weight_decay, loss, dice, balance, scale)
+    network = unet_with_encoder(classes=len(images.about["classes"]), encoder=encoder, input_shape=(height, width, 3),
+                                filters=filters, weights=weights)  # fmt: skip
+    return _experiment(images, network, epochs, batch_size, learning_rate, weight_decay, loss, dice, balance, scale, colours,
+                       imagenet=weights == "imagenet")  # fmt: skip
 
 
-def _experiment(images: Data, network: keras.Model, epochs: int, batch_size: int, learning_rate: float, weight_decay: float,
-                loss: str, dice: float, balance: float, scale: tuple[float, float]) -> Experiment:  # fmt: skip
+def coco_unet(
+    *, encoder: str = "resnet50", weights: str | None = "imagenet", filters: int = 32, only: tuple[str, ...] = (),
+    limit: int | None = None, height: int = 256, width: int = 256, epochs: int = 20, batch_size: int = 16,
+    learning_rate: float = 0.001, weight_decay: float = 0.01, loss: str = "cross_entropy", dice: float = 1.0,
+    balance: float = 0.5, scale: tuple[float, float] = (0.75, 1.5), colours: float = 0.2, ignore: int = 255,
+    data: str = "coco",
+) -> Experiment:  # fmt: skip
+    """U-Net on a ResNet-50 for a folder in COCO layout (Lin et al. 2014), its objects' masks merged to classes."""
+    images = segmented_images(data, height, width, ignore=ignore, only=only, limit=limit)
+    network = unet_with_encoder(classes=len(images.about["classes"]), encoder=encoder, input_shape=(height, width, 3),
+                                filters=filters, weights=weights)  # fmt: skip
+    return _experiment(images, network, epochs, batch_size, learning_rate, weight_decay, loss, dice, balance, scale, colours,
+                       imagenet=weights == "imagenet")  # fmt: skip
+
+
+def _experiment(
+    images: Data, network: keras.Model, epochs: int, batch_size: int, learning_rate: float, weight_decay: float, loss: str,
+    dice: float, balance: float, scale: tuple[float, float], colours: float, imagenet: bool = False,
+) -> Experiment:  # fmt: skip
     schedule = OneCycle(learning_rate, epochs * steps_per_epoch(images.train.size, batch_size))
-    weights = class_weights(images, balance) if balance else None
     return Experiment(
-        data=images, augment=chain(move_with_masks(scale=scale), change_colours(0.2)),
-        preprocess=standardise_sized(images, size=tuple(network.inputs[0].shape[1:3])), network=network,
-        task=segmentation(images.about["classes"], images.about["palette"], loss=loss, dice=dice, class_weights=weights),
+        data=images, augment=chain(move_with_masks(scale=scale), change_colours(colours)),
+        preprocess=standardise_sized(images, size=tuple(network.inputs[0].shape[1:3]), imagenet=imagenet), network=network,
+        task=segmentation(images.about["classes"], images.about["palette"], loss=loss, dice=dice,
+                          class_weights=class_weights(images, balance) if balance else None),
         optimizer=adamw(network, schedule, weight_decay=weight_decay, global_clipnorm=None), epochs=epochs,
         batch_size=batch_size)  # fmt: skip
 
@@ -57,4 +117,4 @@ def _experiment(images: Data, network: keras.Model, epochs: int, batch_size: int
 if __name__ == "__main__":
     from kerastoolkit.cli import main
 
-    main(camvid_unet)
+    main(shapes_unet)

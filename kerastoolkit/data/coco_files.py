@@ -151,35 +151,31 @@ def _listing(file: Path, root: Path) -> _Listing:
             contents = json.load(opened)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read as JSON ({error})") from None
-    lists = []
     for key in ("categories", "images", "annotations"):
-        if not isinstance(contents, dict) or not isinstance(contents.get(key), list):
-            raise InputError(f"{file}: must be an object with a list of {key}")
-        lists.append([(place, record) for place, record in enumerate(contents[key]) if isinstance(record, dict)])
-        wrong = next((record for record in contents[key] if not isinstance(record, dict)), None)
-        if len(lists[-1]) < len(contents[key]):
-            raise InputError(f"{file}: {key} must be objects, got {short(wrong)}")
-    categories = _categories(lists[0], file, faults)
-    images = _images(lists[1], file, root, faults)
+        records = contents.get(key) if isinstance(contents, dict) else None
+        if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+            raise InputError(f"{file}: must be an object with a list of {key}, each an object")
+    categories = _categories(contents["categories"], file, faults)
+    images = _images(contents["images"], file, root, faults)
     refuse(faults)
     known = {number for number, _, _ in images.values()}
     annotations, ids = defaultdict(list), set()
-    for place, record in lists[2]:
-        number, image = record.get("id"), record.get("image_id")
-        if number is not None and (not is_whole(number) or number in ids):
+    for place, record in enumerate(contents["annotations"]):
+        number, image = record.get("id", -place - 1), record.get("image_id")  # nothing refers to it
+        if not is_whole(number) or number in ids:
             faults.append(f"{file}: annotations[{place}]: id must be a whole number of its own, got {short(number)}")
         elif not is_whole(image) or image not in known:
             faults.append(f"{file}: {_name('annotations', place, record)}: image_id must be an image's id, got {short(image)}")
         else:
-            ids |= {number} - {None}
+            ids.add(number)
             annotations[image].append((place, record))
     refuse(faults)
     return _Listing(file, categories, images, annotations)
 
 
-def _categories(records: list[tuple[int, dict[str, Any]]], file: Path, faults: list[str]) -> dict[int, str]:
+def _categories(records: list[dict[str, Any]], file: Path, faults: list[str]) -> dict[int, str]:
     found: dict[int, str] = {}
-    for place, record in records:
+    for place, record in enumerate(records):
         number, name = record.get("id"), record.get("name")
         if not is_whole(number) or number in found:
             faults.append(f"{file}: categories[{place}]: id must be a whole number of its own, got {short(number)}")
@@ -190,11 +186,10 @@ def _categories(records: list[tuple[int, dict[str, Any]]], file: Path, faults: l
     return dict(sorted(found.items()))
 
 
-def _images(records: list[tuple[int, dict[str, Any]]], file: Path, root: Path, faults: list[str]
-            ) -> dict[Path, tuple[int, int, int]]:  # fmt: skip
+def _images(records: list[dict[str, Any]], file: Path, root: Path, faults: list[str]) -> dict[Path, tuple[int, int, int]]:
     found, ids = {}, set()
     folder = None
-    for place, record in records:
+    for place, record in enumerate(records):
         number, name, size = record.get("id"), record.get("file_name"), (record.get("height"), record.get("width"))
         where = _name("images", place, record)
         if not is_whole(number) or number in ids:

@@ -1,8 +1,8 @@
 """Made pictures of coloured shapes with exact masks: a small task of segmentation whose truths are right by construction.
 
-A picture has one to five circles, squares, triangles and stars of any colour, size and angle on a shaded, striped background,
-partly in front of one another and partly outside, with noise. Shapes and background have surfaces of the same kind, so that
-only its outline tells what a shape is. No library draws them, whose next version may draw otherwise: a polygon is what lines
+A picture has one to five circles, squares, triangles and stars of any colour, size and angle on a background of a paler colour,
+some in front of others and some partly outside, with noise. All have surfaces of the same kind, shaded and striped, so that only
+its outline tells what a shape is. No library draws them, whose next version may draw otherwise: a polygon is what lines
 leave of the plane, and a pixel's class is that of the foremost shape that covers its centre.
 """
 
@@ -23,10 +23,10 @@ CLASSES = ("background", "circle", "square", "triangle", "star")
 PALETTE = ((40, 40, 40), (230, 80, 60), (70, 140, 230), (90, 190, 90), (240, 190, 50))
 PICTURES = ((96, 96), (96, 96), (96, 96), (80, 112))  # height and width of a picture, by the remainder of its number
 # Lines around the centre, their distance from it, how many of them a point inside may lie beyond (a star's tips lie beyond one),
-# and how far the corners reach. Distances are in units of a shape's size; areas of size 1 are 1.9 to 2.6.
-POLYGONS = {"square": (4, 0.8, 0, 1.132), "triangle": (3, 0.6, 0, 1.2), "star": (5, 0.4, 1, 1.295)}
+# and how far the corners reach. Distances are in units of a shape's size; shapes of size 1 have areas of 2.2 to 2.6.
+POLYGONS = {"square": (4, 0.8, 0, 1.132), "triangle": (3, 0.65, 0, 1.3), "star": (5, 0.45, 1, 1.457)}
 RADIUS = 0.9  # of a circle, in the same units
-SMALLEST, LARGEST = 9.0, 22.0  # size in pixels; a circle or triangle is 1.8 times as high
+SMALLEST, LARGEST = 10.0, 24.0  # size in pixels; the smallest circles are 18 wide
 MOST_SHAPES = 5
 PLACES_TRIED, COLOURS_TRIED = 30, 8
 FINER = 3  # samples of a pixel in each direction; of an odd number one is in its centre
@@ -43,7 +43,7 @@ def shapes() -> tuple[dict[str, Source], dict[str, Any]]:
 
     about = {"classes": CLASSES, "palette": PALETTE, "coding": index_coding(len(CLASSES)), "shape": None, "channels": 3}
     # Computed here over the 2,000 training pictures.
-    about |= {"mean": (126.21, 127.93, 127.18), "std": (74.55, 76.61, 75.91)}
+    about |= {"mean": (127.42, 128.14, 127.97), "std": (51.80, 52.72, 52.20)}
     return {split: _source(split, size) for split, size in SIZES.items()}, about
 
 
@@ -81,7 +81,7 @@ def _places(random: np.random.Generator, height: int, width: int) -> Iterator[tu
     placed = np.zeros((0, 3))
     for _ in range(random.integers(1, MOST_SHAPES + 1)):
         label, size = int(random.integers(1, len(CLASSES))), random.uniform(SMALLEST, LARGEST)
-        within = 0.4 * size  # of the border the centre stays so far
+        within = 0.5 * size  # the centre stays so far from the border
         centres = random.uniform((within, within), (height - within, width - within), (PLACES_TRIED, 2))
         apart = np.hypot(*np.moveaxis(centres[:, None] - placed[:, :2], -1, 0))  # (tried, placed)
         free = (apart > np.maximum(size, placed[:, 2]) + 0.4 * np.minimum(size, placed[:, 2])).all(1)

@@ -11,7 +11,6 @@ import numpy as np
 
 from kerastoolkit import charts
 from kerastoolkit.data import images, named_texts, segmented_images, series, text
-from kerastoolkit.data.corpus import corpora_folder
 from kerastoolkit.data.image_folders import flat_folder, has_class_folders
 from kerastoolkit.data.inspect_masks import inspect_masks
 from kerastoolkit.data.inspect_pairs import inspect_documents, inspect_pairs, is_documents, is_pairs
@@ -20,6 +19,7 @@ from kerastoolkit.data.inspect_tags import inspect_tags, is_tagged
 from kerastoolkit.data.inspect_texts import inspect_labelled, is_labelled
 from kerastoolkit.data.labelled_texts import GLUE
 from kerastoolkit.data.multi30k_files import multi30k_folder
+from kerastoolkit.data.pets import pets_folder
 from kerastoolkit.data.prepared import prepared_builder
 from kerastoolkit.data.running_words import corpus
 from kerastoolkit.data.sentence_pairs import PREPARED
@@ -46,15 +46,12 @@ def prepare(name: str, data_dir: str | None = None) -> str:
         return f"{name} is in {prepared_builder(f'glue/{name}', data_dir).data_path}"
     if name in series.SAMPLES:
         return f"{name} is in {series.packaged(*series.SAMPLES[name])}"
-    if name in (fetched := {"text8": named_texts.text8_file, "multi30k": multi30k_folder}):
+    fetched = {"text8": named_texts.text8_file, "multi30k": multi30k_folder, "camvid": segmented_images.camvid_folder,
+               "oxford_iiit_pet": pets_folder}  # fmt: skip
+    if name in fetched:
         if data_dir is not None:
             os.environ["TFDS_DATA_DIR"] = data_dir
         return f"{name} is in {fetched[name]()}"
-    if name in ("camvid", "oxford_iiit_pet"):
-        if data_dir is not None:
-            os.environ["TFDS_DATA_DIR"] = data_dir
-        segmented_images.read(name)
-        return f"{name} is in {corpora_folder().parents[1]}"
     if name in text.KNOWN or name in ("dates", "shapes"):
         return f"{name} comes with this package: nothing to prepare"
     return images.prepare(name, data_dir)

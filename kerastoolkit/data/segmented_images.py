@@ -71,6 +71,24 @@ def segmented_images(
     return Data(name, **sources, inputs=("image",), encoded=True, about=about, notes=tuple(about.pop("notes", ())))
 
 
+@described
+def shapes(*, height: int = 96, width: int = 96) -> Data:
+    """Made shapes: 2,700 pictures of circles, squares, triangles and stars with exact masks; made, no download."""
+    return segmented_images("shapes", height, width)
+
+
+@described
+def camvid(*, height: int = 360, width: int = 480) -> Data:
+    """CamVid: 701 street scenes in 11 classes (Brostow et al. 2009, as SegNet's authors cut them); to be put in by hand."""
+    return segmented_images("camvid", height, width)
+
+
+@described
+def oxford_iiit_pet(*, height: int = 128, width: int = 128) -> Data:
+    """Oxford-IIIT Pet: 7,349 photographs of cats and dogs, with pet, background and border (Parkhi et al. 2012, CC BY-SA 4.0)."""
+    return segmented_images("oxford_iiit_pet", height, width)
+
+
 def read(data: str, *, ignore: int = IGNORED, names: tuple[str, ...] = (), validation: float | None = None,
          only: tuple[str, ...] = (), limit: int | None = None) -> tuple[str, Splits, dict[str, Any]]:  # fmt: skip
     """The name, the splits with image and truth alone, and the facts of what ``segmented_images`` takes; its errors."""
@@ -79,9 +97,9 @@ def read(data: str, *, ignore: int = IGNORED, names: tuple[str, ...] = (), valid
     if only and not is_coco:
         raise InputError(f"only is for data in COCO layout, got {','.join(only)} for {data}")
     if data in ("sample", "shapes"):
-        from kerastoolkit.data.made_shapes import shapes
+        from kerastoolkit.data.made_shapes import shapes as made_shapes
 
-        return "shapes", *shapes()
+        return "shapes", *made_shapes()
     if data == "camvid":
         return data, *_camvid(chosen)
     if data == "oxford_iiit_pet":
@@ -113,14 +131,23 @@ def is_coco_folder(data: str) -> bool:
 
 def _camvid(chosen: dict[str, Any]) -> tuple[Splits, dict[str, Any]]:
     """CamVid (Brostow et al. 2009) with 11 classes, as SegNet's authors give it: 367, 101 and 233 street scenes."""
+    splits, about = mask_folder(camvid_folder(), ignore=CAMVID_VOID, names=tuple(CAMVID), **chosen)
+    if about["classes"] == tuple(CAMVID):
+        about["palette"] = tuple(CAMVID.values())
+    return splits, about
+
+
+def camvid_folder() -> Path:
+    """The folder ``camvid`` in the data directory.
+
+    Raises:
+        InputError: it is not there.
+    """
     folder = corpora_folder().parents[1] / "camvid"
     if not folder.is_dir():
         raise InputError(f"camvid is not in {folder.parent}: put there a folder camvid with train, trainannot, val, valannot,"
                          f" test and testannot, which {CAMVID_URL} has; --data sample needs no files")  # fmt: skip
-    splits, about = mask_folder(folder, ignore=CAMVID_VOID, names=tuple(CAMVID), **chosen)
-    if about["classes"] == tuple(CAMVID):
-        about["palette"] = tuple(CAMVID.values())
-    return splits, about
+    return folder
 
 
 def _first(source: Source, limit: int | None) -> Source:

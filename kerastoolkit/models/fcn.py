@@ -1,4 +1,4 @@
-"""Fully convolutional networks: an image classifier whose scores are enlarged to a class for each pixel, coarse and fine together."""
+"""Fully convolutional networks: an image classifier whose scores, coarse and fine, are enlarged to a class for each pixel."""
 
 from pathlib import Path
 

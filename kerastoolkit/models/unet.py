@@ -29,22 +29,22 @@ def unet(
 
     Args:
         classes: number of labels, the background among them where there is one.
-        input_shape: (height, width, channels) in pixels; height and width may be None or any size: what the pools do not divide
-            is padded inside and cropped back.
+        input_shape: (height, width, channels) in pixels; height and width may be None or any size: what a pool does not divide is
+            padded there, and cropped on the way back.
         filters: channels of the two convolutions at the image's own size; each level down has twice as many.
         depth: pools, 1 to 8; the paper has 4.
         batch_norm: normalise each convolution's output before its ReLU.
         up: how the second path doubles its size: "transpose", transposed convolutions of 2 x 2, or "resize", bilinear
             interpolation and then a convolution of 2 x 2.
         padding: "same", convolutions that pad with zeros; "valid", as in the paper, without padding: the output is smaller, and
-            height and width must be 16 n + 60 with n at least 8 (572 in the paper) where depth is 4; "mirror", the paper's network
+            height and width must be 16 n + 12, at least 188 (572 in the paper), where depth is 4; "mirror", the paper's network
             with the image mirrored at its borders inside, so that every pixel has an answer.
         dropout: rate after the two deepest levels of the first path, in [0, 1).
         weights: None, or a file of this network's weights (``kerastoolkit.weights.load_weights``).
     Raises:
         ValueError: an argument is not one of the above, or the weights do not fit.
-    Differs from the paper: "same" padding and batch norm came later; the paper draws its dropout and names no rate, 0.5 is that of
-    the authors' published network.
+    Differs from the paper: "same" padding and batch norm came later; the paper speaks of dropout and names no rate, 0.5 is that
+    of the authors' published network.
     """
     check_sizes(filters=filters, depth=depth)
     if depth > DEEPEST:
@@ -53,8 +53,8 @@ def unet(
         raise ValueError(f"padding must be one of {', '.join(PADDINGS)}, got {padding!r}")
     _check_up_and_dropout(up, dropout)
     image = image_input(input_shape=input_shape, classes=classes)
-    # Without padding a level's two convolutions take 4 pixels of it. From the bottom, b pixels wide, the image had 2^d b + offset,
-    # and the answer has ``margin`` pixels less on each side.
+    # Without padding a level's two convolutions take 4 of its pixels. Where the bottom begins with b, the image has
+    # 2^d b + offset, and the answer ``margin`` less on each side.
     multiple, offset, margin = 2**depth, 4 * (2**depth - 1), 2 * (3 * 2**depth - 2)
     if padding == "valid":
         for size in (size for size in image.shape[1:3] if size is not None):
@@ -62,10 +62,7 @@ def unet(
                 least = offset + multiple * (1 + (2 * margin - offset) // multiple)
                 raise ValueError(f"input_shape must have sides of {multiple} n + {offset % multiple}, at least {least},"
                                  f" for valid padding at depth {depth}, got {input_shape!r}")  # fmt: skip
-        x = image
-    else:
-        x = PadToMultiple(multiple, name="pad")(image) if padding == "same" else (
-            MirrorToFit(margin, multiple, offset % multiple, name="mirror")(image))  # fmt: skip
+    x = MirrorToFit(margin, multiple, offset % multiple, name="mirror")(image) if padding == "mirror" else image
 
     convolution = {"padding": "same" if padding == "same" else "valid", "batch_norm": batch_norm}
     skips = []
@@ -75,16 +72,18 @@ def unet(
             x = layers.Dropout(dropout, name=f"dropout{level}")(x)
         if level < depth:
             skips.append(x)
-            x = layers.MaxPooling2D(2, name=f"pool{level}")(x)
+            x = layers.MaxPooling2D(2, padding="same", name=f"pool{level}")(x)  # an odd side's last pixel is a pool of its own
     for level in reversed(range(depth)):
         skip = skips[level]
         if padding != "same":
             # What the way down and up takes on each side: 4, 16, 40, 88.
             skip = layers.Cropping2D(6 * 2 ** (depth - level) - 8, name=f"crop{level}")(skip)
         x = _up(x, filters * 2**level, up, name=f"up{level}")
+        if padding == "same":
+            x = CropLike(name=f"fit{level}")(x, skip)
         x = layers.Concatenate(name=f"join{level}")([skip, x])
         x = _two_convolutions(x, filters * 2**level, f"join{level}", **convolution)
-    logits = _head(x, classes, image if padding != "valid" else None)
+    logits = _head(x, classes, image if padding == "mirror" else None)
     model = keras.Model(image, logits, name="unet")
     load_image_weights(model, weights, reference=None)
     return model
@@ -94,8 +93,8 @@ def unet_with_encoder(
     *, classes: int, encoder: str = "resnet34", input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     filters: int = 16, batch_norm: bool = True, up: str = "resize", dropout: float = 0.0, weights: str | Path | None = None,
 ) -> keras.Model:  # fmt: skip
-    """U-Net whose first path is a classifier's: Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597, with the convolutions of
-    VGG (as in Iglovikov & Shvets 2018, https://arxiv.org/abs/1801.05746) or ResNet.
+    """U-Net whose first path is a classifier's: Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597, with the convolutions
+    of VGG (as in Iglovikov & Shvets 2018, https://arxiv.org/abs/1801.05746) or ResNet.
 
     Input   image   (batch, height, width, channels) float32; for the ImageNet weights blue, green, red in [0, 255] minus 103.939,
                     116.779 and 123.68

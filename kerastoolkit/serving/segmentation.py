@@ -41,8 +41,9 @@ class DecodeSizedImages(keras.layers.Layer):
         return tf.map_fn(decode, contents, fn_output_signature=spec)
 
     def compute_output_spec(self, contents):
-        image = (contents.shape[0], self.height, self.width, self.channels)
-        return {"image": keras.KerasTensor(image, dtype="float32"), "size": keras.KerasTensor((contents.shape[0], 2), dtype="int32")}
+        batch = contents.shape[0]
+        image = keras.KerasTensor((batch, self.height, self.width, self.channels), dtype="float32")
+        return {"image": image, "size": keras.KerasTensor((batch, 2), dtype="int32")}
 
     def get_config(self):
         return {**super().get_config(), "height": self.height, "width": self.width, "channels": self.channels}

@@ -27,7 +27,7 @@ def read_images(paths: list[str]) -> tuple[list[str], dict[str, Any]]:
 
 
 def pixels_of(image: Any, *, largest: int | None = 512) -> np.ndarray:
-    """A raw image, encoded or not, as uint8 (height, width, channels); an encoded one at most ``largest`` pixels high and wide."""
+    """A raw image as uint8 (height, width, channels); an encoded one made at most ``largest`` pixels high and wide."""
     if isinstance(image, bytes):
         image = Image.open(io.BytesIO(image))
         if largest is not None:

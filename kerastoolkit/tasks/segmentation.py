@@ -147,8 +147,10 @@ def _score(batches: Iterable[tuple[dict[str, Any], dict[str, Any]]], data: Data,
     found = segmentation_figures(matrix)
     boundary = _mean_by_class(np.array(boundaries))
     share = matrix.sum(axis=1) / matrix.sum()
-    rows = [{"class": name, "iou": found.iou[i], "dice": found.dice[i], "precision": found.precision[i], "recall": found.recall[i],
-             "boundary_f1": boundary[i], "share": share[i], "images": int(np.sum(images, axis=0)[i])}
+    with_class = np.sum(images, axis=0)
+    columns = {"iou": found.iou, "dice": found.dice, "precision": found.precision, "recall": found.recall,
+               "boundary_f1": boundary, "share": share}  # fmt: skip
+    rows = [{"class": name, **{column: float(values[i]) for column, values in columns.items()}, "images": int(with_class[i])}
             for i, name in enumerate(classes)]  # fmt: skip
     figures = {
         "mean_iou": found.mean_iou, "mean_dice": found.mean_dice, "pixel_accuracy": found.pixel_accuracy,

@@ -150,7 +150,8 @@ def test_the_box_of_an_object_without_mask_is_ignored_where_nothing_else_is_and_
 
 def test_categories_that_are_not_wanted_are_background_also_in_front(folder):
     root = folder(annotation(7, segmentation=rectangle(0, 0, 9, 7)), annotation(3, segmentation=rectangle(2, 2, 4, 5)),
-                  annotation(3, bbox=[0, 7, 9, 1]))  # fmt: skip
+                  annotation(3, bbox=[0, 7, 9, 1]),
+                  annotation(3, iscrowd=1, segmentation=rectangle(9, 0, 10, 8)))  # fmt: skip
     _, about = coco_folder(root, only=("house", "cat"))
     assert about["classes"] == ("background", "cat", "house") and about["notes"] == ()
     np.testing.assert_array_equal(class_map(root, only=("house", "cat")), drawn(2, 2, 4, 5, 0, on=drawn(0, 0, 9, 7, 1)))
@@ -318,7 +319,7 @@ def changed(root, change):
         (lambda all: all["categories"][1].update(name=5), "must have a name of its own, got 5"),
         (lambda all: all["categories"].pop(), "must have the same categories as"),
         (lambda all: all["categories"][0].update(name="rat"), "got cat and rat with id 7"),
-        (lambda all: all["categories"].append(5), "categories must be objects, got 5"),
+        (lambda all: all["categories"].append(5), "must be an object with a list of categories, each an object"),
         (lambda all: all.pop("images"), "must be an object with a list of images"),
         (lambda all: all.update(annotations={}), "must be an object with a list of annotations"),
         (lambda all: all["images"].clear() or all["annotations"].clear(), "must have at least 2 images, got 0"),
@@ -360,3 +361,9 @@ def test_a_category_called_background_and_too_many_of_them_are_refused(folder):
 def test_a_folder_that_is_not_there_and_one_without_annotations_are_refused(tmp_path):
     assert "no such folder" in refusal(tmp_path / "nothing")
     assert "has no annotations/instances_*.json" in refusal(tmp_path)
+
+
+def test_annotations_need_no_ids_of_their_own(folder):
+    root = folder(annotation(7, segmentation=rectangle(0, 0, 2, 2)), annotation(3, segmentation=rectangle(5, 5, 8, 8)))
+    changed(root, lambda all: [each.pop("id") for each in all["annotations"]])
+    np.testing.assert_array_equal(class_map(root), drawn(5, 5, 8, 8, 1, on=drawn(0, 0, 2, 2, 2)))

@@ -19,7 +19,7 @@ def folder(tmp_path):
         values = np.zeros((4, 5 + number // 3), np.uint8)
         if number % 2 == 0:
             values[:2, :2], values[3] = 1, 255
-        Image.fromarray(np.zeros((*values.shape, 3), np.uint8)).save(images / f"{number}.png")
+        Image.fromarray(np.full((*values.shape, 3), 100, np.uint8)).save(images / f"{number}.png")
         Image.fromarray(values).save(masks / f"{number}.png")
     (tmp_path / "classes.txt").write_text("background\ncell\nborder\n")
     return tmp_path
@@ -53,7 +53,8 @@ def test_examples_are_drawn_under_their_masks_with_the_classes_that_they_show(fo
 def test_pixels_of_no_class_show_the_image_and_others_the_colour_of_their_class(folder):
     _, figure, _ = inspect(str(folder), "validation")
     drawn = figure.axes[0].images[0].get_array()
-    assert drawn[0, 0].tolist() == [76, 0, 0] and drawn[-1, 0].tolist() == [0, 0, 0]
+    # A cell is 0.4 of the image's 100 and 0.6 of its colour (128, 0, 0).
+    assert drawn[0, 0].tolist() == [116, 40, 40] and drawn[-1, 0].tolist() == [100, 100, 100]
 
 
 def test_a_split_that_is_empty_is_refused(folder):
@@ -69,10 +70,10 @@ def test_what_needs_no_preparing_is_told():
     assert prepare("shapes") == "shapes comes with this package: nothing to prepare"
 
 
-def test_camvid_is_checked_and_its_place_told(folder, tmp_path_factory, monkeypatch):
+def test_where_camvid_lies_is_told_or_that_it_is_missing(folder, tmp_path_factory, monkeypatch):
     monkeypatch.delenv("TFDS_DATA_DIR")
     there = tmp_path_factory.mktemp("there")
     with pytest.raises(InputError, match=f"camvid is not in {there}"):
         prepare("camvid", str(there))
     folder.rename(there / "camvid")
-    assert prepare("camvid", str(there)) == f"camvid is in {there}"
+    assert prepare("camvid", str(there)) == f"camvid is in {there / 'camvid'}"

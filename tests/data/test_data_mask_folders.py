@@ -377,12 +377,12 @@ def test_a_palette_with_one_colour_for_two_classes_is_refused(tmp_path):
     assert "0.png: each class must have a colour of its own, got (255, 0, 0)" in message
 
 
-def test_transparent_places_of_a_palette_are_as_others(tmp_path):
+def test_transparent_places_of_a_palette_are_as_others(tmp_path, recwarn):
     (tmp_path / "palette.csv").write_text(PALETTE)
     write_pairs(tmp_path, values=(1, 0), palette=(BLACK, (0, 200, 0)))
     for number in range(10):
         write_mask(tmp_path / "masks" / f"{number}.png", half(1, 0), (BLACK, (0, 200, 0)), transparency=b"\x00\x07")
-    assert first_map(mask_folder(tmp_path)) == [1, 255]
+    assert first_map(mask_folder(tmp_path)) == [1, 255] and not recwarn.list
 
 
 def test_a_place_that_is_not_in_the_palette_is_refused(tmp_path):

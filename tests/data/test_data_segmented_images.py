@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from kerastoolkit.data.border_weights import border_weights
-from kerastoolkit.data.segmented_images import CAMVID, segmented_images
+from kerastoolkit.data.segmented_images import CAMVID, camvid, segmented_images, shapes
 from kerastoolkit.experiment import InputError, rebuild
 from kerastoolkit.serving.class_maps import IGNORED
 
@@ -91,6 +91,12 @@ def test_made_shapes_are_there_without_any_file(name):
     assert data.name == "shapes" and data.train.size == data.test.size == 3
     masks = data.test.fetch([0, 1, 2])["mask"].numpy()
     assert masks.shape == (3, 48, 48) and set(np.unique(masks)) <= set(range(len(data.about["classes"])))
+
+
+def test_the_sets_that_have_a_name_are_made_without_arguments(data_dir):
+    assert shapes().train.size == 2_000
+    write_pairs(data_dir / "camvid" / "images", data_dir / "camvid" / "masks", np.arange(48).reshape(6, 8) % 12)
+    assert camvid().train.fetch([0])["mask"].shape == (1, 360, 480)
 
 
 def test_camvid_has_its_names_and_colours_and_no_class_for_void(data_dir):

@@ -97,7 +97,7 @@ def test_a_file_that_tells_of_too_many_pixels_is_refused_before_it_is_decoded():
 
 
 def test_the_colours_are_those_of_pascal_voc():
-    # As the challenge's development kit lists them: background, aeroplane, bicycle, bird, boat, ..., tv monitor; 255 is the border.
+    # As the challenge's development kit lists them: background, aeroplane, bicycle, bird, boat; tv monitor; 255 is the border.
     palette = voc_palette(256)
     assert palette[:5] == ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128))
     assert palette[20] == (0, 64, 128) and palette[255] == (224, 224, 192)
