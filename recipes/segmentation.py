@@ -46,7 +46,7 @@ def shapes_fcn8s(
 
 def camvid_unet(
     *, filters: int = 32, depth: int = 4, batch_norm: bool = True, up: str = "transpose", padding: str = "same",
-    dropout: float = 0.0, height: int = 180, width: int = 240, epochs: int = 80, batch_size: int = 8,
+    dropout: float = 0.0, height: int = 180, width: int = 240, epochs: int = 64, batch_size: int = 8,
     learning_rate: float = 0.002, weight_decay: float = 0.01, loss: str = "cross_entropy", dice: float = 1.0,
     balance: float = 0.5, scale: tuple[float, float] = (0.75, 1.5), colours: float = 0.2, ignore: int = 11,
     data: str = "camvid",

@@ -57,7 +57,7 @@ def test_the_class_map_is_what_is_seen_of_the_shapes():
 def test_every_class_occurs_and_each_shape_is_large_enough_to_be_told():
     seen = [each for _, _, shapes in pictures(200) for each in shapes]
     assert set(label for label, _ in seen) == {1, 2, 3, 4}
-    assert min(mask.sum() for _, mask in seen) > 120
+    assert min(mask.sum() for _, mask in seen) > 150
     assert {len(shapes) for _, _, shapes in pictures(60)} == {1, 2, 3, 4, 5}
 
 
