@@ -77,9 +77,9 @@ def dice_loss(labels, logits, *, together: bool = False, ignored: int = 255):
             logits  (batch, height, width, classes) float
     Output  loss    (batch,) float, 0..1; 0 where no pixel is known
 
-    The mean is over the classes in the truth. The coefficient of one that is absent is 0 whatever is answered, a constant that has
-    no gradient and that would only make examples with few classes look bad; to believe in it still costs, as the classes that are
-    there then lack that probability.
+    The mean is over the classes in the truth. The coefficient of one that is absent is 0 whatever is answered, a constant that
+    has no gradient and that would only make examples with few classes look bad; to believe in it still costs, as the classes that
+    are there then lack that probability.
 
     Args:
         together: sum over the pixels of the whole batch as if they were one image (nnU-Net's batch Dice: Isensee et al. 2020,

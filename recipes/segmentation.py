@@ -22,13 +22,14 @@ def shapes_unet(
     dropout: float = 0.0, height: int = 96, width: int = 96, epochs: int = 10, batch_size: int = 16,
     learning_rate: float = 0.003, weight_decay: float = 0.01, loss: str = "cross_entropy", dice: float = 1.0,
     balance: float = 0.0, border_weights: bool = False, scale: tuple[float, float] = (0.8, 1.25), colours: float = 0.1,
-    ignore: int = 255, data: str = "shapes",
+    tiles: bool = False, ignore: int = 255, data: str = "shapes",
 ) -> Experiment:  # fmt: skip
     """U-Net on generated pictures of shapes: everything in minutes, offline."""
-    images = segmented_images(data, height, width, ignore=ignore, border_weights=border_weights)
-    network = unet(classes=len(images.about["classes"]), input_shape=(height, width, 3), filters=filters, depth=depth,
-                   batch_norm=batch_norm, up=up, padding=padding, dropout=dropout)  # fmt: skip
-    return _experiment(images, network, epochs, batch_size, learning_rate, weight_decay, loss, dice, balance, scale, colours)
+    images = segmented_images(data, height, width, ignore=ignore, border_weights=border_weights, tiles=tiles)
+    network = unet(classes=len(images.about["classes"]), input_shape=_input_shape(height, width, tiles), filters=filters,
+                   depth=depth, batch_norm=batch_norm, up=up, padding=padding, dropout=dropout)  # fmt: skip
+    return _experiment(images, network, epochs, batch_size, learning_rate, weight_decay, loss, dice, balance, scale, colours,
+                       tile=(height, width) if tiles else None)  # fmt: skip
 
 
 def shapes_fcn8s(
@@ -48,14 +49,15 @@ def camvid_unet(
     *, filters: int = 32, depth: int = 4, batch_norm: bool = True, up: str = "transpose", padding: str = "same",
     dropout: float = 0.0, height: int = 180, width: int = 240, epochs: int = 64, batch_size: int = 8,
     learning_rate: float = 0.002, weight_decay: float = 0.01, loss: str = "cross_entropy", dice: float = 1.0,
-    balance: float = 0.5, scale: tuple[float, float] = (0.75, 1.5), colours: float = 0.2, ignore: int = 11,
-    data: str = "camvid",
+    balance: float = 0.5, scale: tuple[float, float] = (0.75, 1.5), colours: float = 0.2, tiles: bool = False,
+    ignore: int = 11, data: str = "camvid",
 ) -> Experiment:  # fmt: skip
     """U-Net with batch norm on CamVid's street scenes, 11 classes, from random weights."""
-    images = segmented_images(data, height, width, ignore=ignore, names=tuple(CAMVID))
-    network = unet(classes=len(images.about["classes"]), input_shape=(height, width, 3), filters=filters, depth=depth,
-                   batch_norm=batch_norm, up=up, padding=padding, dropout=dropout)  # fmt: skip
-    return _experiment(images, network, epochs, batch_size, learning_rate, weight_decay, loss, dice, balance, scale, colours)
+    images = segmented_images(data, height, width, ignore=ignore, names=tuple(CAMVID), tiles=tiles)
+    network = unet(classes=len(images.about["classes"]), input_shape=_input_shape(height, width, tiles), filters=filters,
+                   depth=depth, batch_norm=batch_norm, up=up, padding=padding, dropout=dropout)  # fmt: skip
+    return _experiment(images, network, epochs, batch_size, learning_rate, weight_decay, loss, dice, balance, scale, colours,
+                       tile=(height, width) if tiles else None)  # fmt: skip
 
 
 def camvid_fcn8s(
@@ -100,16 +102,22 @@ def coco_unet(
                        imagenet=weights == "imagenet")  # fmt: skip
 
 
+def _input_shape(height: int, width: int, tiles: bool) -> tuple[int | None, int | None, int]:
+    return (None, None, 3) if tiles else (height, width, 3)
+
+
 def _experiment(
     images: Data, network: keras.Model, epochs: int, batch_size: int, learning_rate: float, weight_decay: float, loss: str,
     dice: float, balance: float, scale: tuple[float, float], colours: float, imagenet: bool = False,
+    tile: tuple[int, int] | None = None,
 ) -> Experiment:  # fmt: skip
     schedule = OneCycle(learning_rate, epochs * steps_per_epoch(images.train.size, batch_size))
     return Experiment(
         data=images, augment=chain(move_with_masks(scale=scale), change_colours(colours)),
-        preprocess=standardise_sized(images, size=tuple(network.inputs[0].shape[1:3]), imagenet=imagenet), network=network,
+        preprocess=standardise_sized(images, size=None if tile else tuple(network.inputs[0].shape[1:3]), imagenet=imagenet),
+        network=network,
         task=segmentation(images.about["classes"], images.about["palette"], loss=loss, dice=dice,
-                          class_weights=class_weights(images, balance) if balance else None),
+                          class_weights=class_weights(images, balance) if balance else None, tile=tile),
         optimizer=adamw(network, schedule, weight_decay=weight_decay, global_clipnorm=None), epochs=epochs,
         batch_size=batch_size)  # fmt: skip
 

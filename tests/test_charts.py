@@ -126,3 +126,48 @@ def test_an_answer_is_set_off_in_its_passage():
     figure = charts.passage("built in 1889 for $5", 9, 13, "When?")
     assert figure.get_suptitle() == "When?"
     assert charts.png(figure)
+
+
+PALETTE = ((0, 0, 0), (200, 0, 100))
+
+
+def test_a_class_map_has_the_colours_of_its_classes_and_white_where_there_is_none():
+    coloured = charts.colour_map(np.array([[0, 1], [2, 255]], np.uint8), PALETTE)
+    assert coloured.dtype == np.uint8
+    assert coloured.tolist() == [[[0, 0, 0], [200, 0, 100]], [[255, 255, 255], [255, 255, 255]]]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_image_under_its_classes_is_45_parts_image_and_55_colour(channels):
+    image = np.full((2, 2, channels), 255, np.uint8)
+    mixed = charts.overlay(image, np.array([[0, 1], [2, 255]], np.uint8), PALETTE)
+    assert mixed.dtype == np.uint8
+    # 255 * 0.45 = 114.75, and 200 * 0.55 = 110, 100 * 0.55 = 55 are added; without a class the image shows.
+    assert mixed.tolist() == [[[114, 114, 114], [224, 114, 169]], [[255] * 3, [255] * 3]]
+
+
+def test_a_class_map_of_another_size_is_laid_over_the_whole_image():
+    image, classes = np.zeros((4, 6, 3), np.uint8), np.array([[0, 1], [1, 1], [0, 1]], np.uint8)
+    mixed = charts.overlay(image, np.repeat(classes, 20, axis=0), PALETTE)  # 60 rows at 4: the centres are in rows 7, 22, 37, 52
+    assert (mixed[..., 0] > 0).astype(int).tolist() == [[0, 0, 0, 1, 1, 1], [1] * 6, [1] * 6, [0, 0, 0, 1, 1, 1]]
+
+
+def test_images_and_their_classes_stand_in_rows_with_a_legend_of_the_classes_that_are_seen():
+    image = np.full((3, 4, 3), 100, np.uint8)
+    one, other = np.full((3, 4), 1, np.uint8), np.full((3, 4), 255, np.uint8)
+    figure = charts.overlays([("a", image), ("b $1", image, one), ("c", image[..., :1], other)], ["none", "$cat"], PALETTE)
+    assert [axes.get_title() for axes in figure.axes] == ["a", r"b \$1", "c", ""]
+    assert [bool(axes.images) for axes in figure.axes] == [True, True, True, False]
+    np.testing.assert_array_equal(figure.axes[1].images[0].get_array(), charts.overlay(image, one, PALETTE))
+    np.testing.assert_array_equal(figure.axes[2].images[0].get_array(), image)
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [r"\$cat"]
+    np.testing.assert_allclose(legend.get_patches()[0].get_facecolor()[:3], np.array(PALETTE[1]) / 255)
+    assert charts.png(figure).startswith(b"\x89PNG")
+
+
+def test_panels_fill_as_many_columns_as_asked_for():
+    image = np.zeros((2, 2, 3), np.uint8)
+    figure = charts.overlays([("image", image)] * 4, ["a", "b"], PALETTE, columns=3)
+    assert [len({axes.get_subplotspec().colspan.start for axes in figure.axes}), len(figure.axes)] == [3, 6]
+    assert charts.png(charts.overlays([("alone", image)], ["a", "b"], PALETTE, columns=1)).startswith(b"\x89PNG")

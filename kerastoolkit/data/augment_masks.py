@@ -42,7 +42,7 @@ def move_with_masks(*, scale: tuple[float, float] = (0.75, 1.5), rotation: float
         raise InputError(f"rotation must be at least 0, got {rotation}")
 
     def augment(raw: dict[str, Any], seeds: tf.Tensor, fetch: Any = None) -> dict[str, Any]:
-        height, width = (float(size) for size in raw["image"].shape[1:3])
+        height, width = (float(size) for size in raw["mask"].shape[1:3])
         draws = uniforms(seeds, (5,))
         size = tf.exp(math.log(low) + (math.log(high) - math.log(low)) * draws[:, 0])
         angle = math.radians(rotation) * (2.0 * draws[:, 1] - 1.0)
@@ -62,7 +62,8 @@ def move_with_masks(*, scale: tuple[float, float] = (0.75, 1.5), rotation: float
                 images=values, transforms=transforms, output_shape=tf.shape(values)[1:3], interpolation=interpolation,
                 fill_mode="CONSTANT", fill_value=beyond)  # fmt: skip
 
-        changed = {"image": moved(tf.cast(raw["image"], tf.float32), "BILINEAR", 127.5),
+        image = tf.cast(tf.ensure_shape(raw["image"], (*raw["mask"].shape, None)), tf.float32)
+        changed = {"image": moved(image, "BILINEAR", 127.5),
                    "mask": moved(raw["mask"][..., None], "NEAREST", float(IGNORED))[..., 0]}  # fmt: skip
         if "weight" in raw:
             changed["weight"] = moved(raw["weight"][..., None], "NEAREST", 0.0)[..., 0]
@@ -72,8 +73,8 @@ def move_with_masks(*, scale: tuple[float, float] = (0.75, 1.5), rotation: float
 
 
 def change_colours(strength: float = 0.2) -> Augment:
-    """Changes contrast, brightness and saturation of each image: factors within 1 - strength .. 1 + strength, and a shift of up to
-    strength times 64.
+    """Changes contrast, brightness and saturation of each image: factors within 1 - strength .. 1 + strength, and a shift of up
+    to strength times 64.
 
     Input   image  (batch, height, width, channels) float32, 0..255
     Output  image  same shape; it may leave that range

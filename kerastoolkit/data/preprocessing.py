@@ -38,24 +38,25 @@ def standardise(images: Data, *, size: tuple[int, int] | None = None) -> keras.M
     return keras.Model(pixels, outputs, name="preprocess")
 
 
-def standardise_sized(images: Data, *, size: tuple[int, int], imagenet: bool = False) -> keras.Model:
-    """``standardise`` of images that are brought to one size, past which the size that they had is handed to the answers.
+def standardise_sized(images: Data, *, size: tuple[int, int] | None, imagenet: bool = False) -> keras.Model:
+    """``standardise``, past which the size that an image had in its file is handed to the answers.
 
-    Input   image  (batch, height, width, channels) float32, 0..255
+    Input   image  (batch, height, width, channels) float32, 0..255, brought to ``size``, or as the largest of the batch
             size   (batch, 2) int32, the height and width of the image's file, in pixels
     Output  a dict: image, same shape, (pixel - mean) / standard deviation in each channel; size
 
     Args:
         images: a data set whose ``about`` has channels, mean and std.
-        size: (height, width) that the network takes.
+        size: (height, width) that images are brought to; None where they keep their own.
         imagenet: blue, green and red minus their means over ImageNet in the place of this, as the weights of keras.applications'
             VGG and ResNet need it.
     Raises:
         InputError: size is less than 1 x 1.
     """
-    if min(size) < 1:
+    if size is not None and min(size) < 1:
         raise InputError(f"size must be at least 1 x 1, got {size[0]} x {size[1]}")
-    pixels, sizes = keras.Input((*size, images.about["channels"]), name="image"), keras.Input((2,), dtype="int32", name="size")
+    pixels = keras.Input((*(size or (None, None)), images.about["channels"]), name="image")
+    sizes = keras.Input((2,), dtype="int32", name="size")
     if imagenet:
         outputs = BlueGreenRed(name="standardise")(pixels)
     else:

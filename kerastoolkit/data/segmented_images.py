@@ -12,8 +12,9 @@ import numpy as np
 
 from kerastoolkit.data.corpus import corpora_folder
 from kerastoolkit.data.mask_folders import has_masks, mask_folder
+from kerastoolkit.data.windows import image_windows, with_class_truths
 from kerastoolkit.experiment import Data, InputError, Source, described
-from kerastoolkit.serving.class_maps import IGNORED, ClassCoding, decode_class_map
+from kerastoolkit.serving.class_maps import IGNORED, ClassCoding, decode_class_map, index_coding
 
 KNOWN = ("shapes", "camvid", "oxford_iiit_pet")
 # The classes of CamVid and their colours, in the order of their labels (Badrinarayanan et al. 2017, SegNet, section 4).
@@ -40,6 +41,7 @@ def segmented_images(
     only: tuple[str, ...] = (),
     limit: int | None = None,
     border_weights: bool = False,
+    tiles: bool = False,
 ) -> Data:
     """A named data set, or a folder of one's own: images with masks, or in COCO layout.
 
@@ -58,6 +60,8 @@ def segmented_images(
         only: classes of COCO data that count; the others become background. By default all.
         limit: the first images of each split that are used; by default all.
         border_weights: whether examples have weights by which borders between things count more (``data.border_weights``).
+        tiles: whether images keep their resolution: training and validation examples are then windows of ``height`` x ``width``
+            (``data.windows``), and the test split's are whole images, which are answered in tiles.
     Raises:
         InputError: no such name and no such folder, or something is wrong in it.
     """
@@ -66,7 +70,12 @@ def segmented_images(
     if limit is not None and limit < 1:
         raise InputError(f"limit must be at least 1, got {limit}")
     name, splits, about = read(data, ignore=ignore, names=tuple(names), validation=validation, only=tuple(only), limit=limit)
-    sources = {split: _with_masks(_first(source, limit), about["coding"], height, width, border_weights)
+    splits = {split: _first(source, limit) for split, source in splits.items()}
+    if tiles:
+        splits = {split: with_class_truths(source, about["coding"]) if split == "test" else
+                  image_windows(source, about["coding"], height, width) for split, source in splits.items()}  # fmt: skip
+        about["coding"] = index_coding(len(about["classes"]))
+    sources = {split: _with_masks(source, about["coding"], height, width, border_weights)
                for split, source in splits.items()}  # fmt: skip
     return Data(name, **sources, inputs=("image",), encoded=True, about=about, notes=tuple(about.pop("notes", ())))
 

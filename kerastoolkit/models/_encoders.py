@@ -41,22 +41,22 @@ def load_encoder_weights(model: keras.Model, name: str, batch_norm: bool, weight
     if weights != "imagenet":
         load_image_weights(model, weights, reference=None)
         return
-    options = {"head": "imagenet", "batch_norm": batch_norm} if name.startswith("vgg") else {}
-    classifier = getattr(vgg if name.startswith("vgg") else resnet, name)(weights="imagenet", **options)
-    copy_encoder(model, classifier)
+    options = {}
+    if name.startswith("vgg"):
+        # Nine tenths of VGG's numbers are in its dense layers, which are fetched only where they have a place.
+        has_place = any(layer.name == "fc6" and layer.filters == 4096 for layer in model.layers)
+        options = {"batch_norm": batch_norm, "head": "imagenet" if has_place else "cifar"}
+    copy_encoder(model, getattr(vgg if name.startswith("vgg") else resnet, name)(weights="imagenet", **options))
 
 
 def copy_encoder(model: keras.Model, classifier: keras.Model) -> None:
-    """Gives the layers of a network the weights of those of the same name in a VGG or ResNet; VGG's first two dense layers become
-    convolutions, fc6 and fc7, where the network has such of the same size: Long et al. 2015, section 3.1."""
-    convolutional = {"dense1": "fc6", "dense2": "fc7"}
-    names = {layer.name for layer in model.layers}
+    """Gives the layers of a network the weights of those of the same name in a VGG or ResNet, where it has such; VGG's first two
+    dense layers become convolutions, fc6 and fc7: Long et al. 2015, section 3.1."""
+    layers = {layer.name: layer for layer in model.layers}
     for layer in classifier.layers:
-        name = convolutional.get(layer.name, layer.name)
-        if not layer.weights or name not in names or name == "logits":
-            continue
-        kernel, *others = layer.get_weights()
-        shape = model.get_layer(name).kernel.shape if name in convolutional.values() else kernel.shape
-        if name in convolutional.values() and shape[3] != kernel.shape[1]:
-            break  # narrower than the paper's, which begin at random
-        model.get_layer(name).set_weights([kernel.reshape(shape), *others])
+        mine = layers.get({"dense1": "fc6", "dense2": "fc7"}.get(layer.name, layer.name))
+        if mine is not None and mine.weights:
+            weights = layer.get_weights()
+            if layer.name.startswith("dense"):
+                weights[0] = weights[0].reshape(mine.kernel.shape)
+            mine.set_weights(weights)

@@ -51,8 +51,9 @@ def fcn16s(
     Input, output, arguments, errors and differences from the paper: as ``fcn32s``, and
 
     Args:
-        start: an ``fcn32s`` of the same arguments, or a file of its weights, with which all layers begin that it has too. The new
-            scores are zero, so that this network begins where that one ended.
+        start: an ``fcn32s`` of the same arguments, or a file of its weights, with which all layers begin that it has too, but for
+            the last enlargement, which begins with interpolation. The new scores are zero, so that this network begins with the
+            scores of that one, doubled in size and then enlarged 16-fold.
     """
     return _fcn(16, classes, input_shape, backbone, batch_norm, width, dropout, weights, start)
 
@@ -67,8 +68,9 @@ def fcn8s(
     Input, output, arguments, errors and differences from the paper: as ``fcn32s``, and
 
     Args:
-        start: an ``fcn16s`` of the same arguments, or a file of its weights, with which all layers begin that it has too. The new
-            scores are zero, so that this network begins where that one ended.
+        start: an ``fcn16s`` of the same arguments, or a file of its weights, with which all layers begin that it has too, but for
+            the last enlargement, which begins with interpolation. The new scores are zero, so that this network begins with the
+            scores of that one, doubled in size and then enlarged 8-fold.
     """
     return _fcn(8, classes, input_shape, backbone, batch_norm, width, dropout, weights, start)
 
@@ -129,12 +131,18 @@ def _enlarge(x, classes, factor, name):
 
 
 def _begin_with(model, coarser, stride):
-    """Gives the network the weights of a coarser one, but for the last enlargement, whose size differs."""
-    mine = {layer.name: layer for layer in model.layers if layer.weights}
-    theirs = {layer.name: layer for layer in coarser.layers if layer.weights}
-    last = theirs.pop(f"enlarge_from_{stride}", None)
-    shapes = {name: [tuple(weight.shape) for weight in layer.weights] for name, layer in theirs.items()}
-    if last is None or any(name not in mine or [tuple(w.shape) for w in mine[name].weights] != shapes[name] for name in theirs):
-        raise ValueError(f"start must be an fcn{stride}s of the same arguments as this {model.name}, got {coarser.name}")
-    for name, layer in theirs.items():
-        mine[name].set_weights(layer.get_weights())
+    """Gives the network the weights of one half as fine, whose last enlargement is ``stride``-fold and is left out."""
+    mine = _shapes(model, without=[f"{layer}_{stride // 2}" for layer in ("enlarge_to", "score", "enlarge_from")])
+    theirs = _shapes(coarser, without=[f"enlarge_from_{stride}"])
+    differing = sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
+    if differing:
+        raise ValueError(f"start must be an fcn{stride}s of the same arguments as this {model.name}, got {coarser.name}, which"
+                         f" differs in {', '.join(differing[:3])}")  # fmt: skip
+    for name in mine:
+        model.get_layer(name).set_weights(coarser.get_layer(name).get_weights())
+
+
+def _shapes(model, without):
+    """Of each layer that has weights their shapes."""
+    return {layer.name: [tuple(weight.shape) for weight in layer.weights]
+            for layer in model.layers if layer.weights and layer.name not in without}  # fmt: skip

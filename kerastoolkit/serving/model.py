@@ -19,6 +19,7 @@ import kerastoolkit.serving.series
 import kerastoolkit.serving.spans
 import kerastoolkit.serving.tags
 import kerastoolkit.serving.text
+import kerastoolkit.serving.tiles
 import kerastoolkit.serving.word_pieces
 import kerastoolkit.serving.words  # noqa: F401 - all register the layers that a saved model names
 from kerastoolkit.experiment import InputError

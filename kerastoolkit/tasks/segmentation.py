@@ -15,6 +15,7 @@ from kerastoolkit.losses import dice_loss, focal_loss, mean_per_example, pixel_c
 from kerastoolkit.metrics import boundary_scores, class_confusion, segmentation_figures
 from kerastoolkit.serving.class_maps import IGNORED, decode_class_map
 from kerastoolkit.serving.segmentation import ClassMaps, DecodeSizedImages
+from kerastoolkit.serving.tiles import DecodeWholeImages, TiledClassMaps
 from kerastoolkit.tasks._image_files import made_up_images, pixels_of, png_file, read_images
 
 SHOWN = 8  # of the worst images
@@ -24,6 +25,7 @@ SHOWN = 8  # of the worst images
 def segmentation(
     classes: list[str] | tuple[str, ...], palette: list[tuple[int, int, int]] | tuple[tuple[int, int, int], ...], *,
     loss: str = "cross_entropy", dice: float = 0.0, class_weights: list[float] | tuple[float, ...] | None = None,
+    tile: list[int] | tuple[int, int] | None = None,
 ) -> Task:  # fmt: skip
     """One of ``classes`` for each pixel.
 
@@ -32,7 +34,8 @@ def segmentation(
         map            (batch, the largest height, the largest width) uint8, the class of each pixel of the image at its own
                        size; 255 beyond it
         size           (batch, 2) int32, height and width of the image
-        probabilities  (batch, height, width, classes) float32, at the network's size
+        probabilities  (batch, height, width, classes) float32, at the network's size; with ``tile`` in its place
+        confidence     as map, float32, the probability of that class; 0 beyond the image
 
     Args:
         classes: names, in the order of the labels.
@@ -40,6 +43,8 @@ def segmentation(
         loss: "cross_entropy", or "focal" (Lin et al. 2017), which counts sure pixels less.
         dice: how much of the Dice loss of the whole batch is added; 0 for none.
         class_weights: how much a pixel counts by its true class, in the first of these losses; None for all alike.
+        tile: height and width of the overlapping tiles in which images are answered at their own resolution, for a network of any
+            input size; None where they are brought to the network's size.
     Raises:
         InputError: fewer than two classes, not as many colours or weights as classes, no such loss, or a negative weight.
     """
@@ -75,10 +80,14 @@ def segmentation(
     def answer(network: keras.Model) -> keras.Model:
         image = keras.Input(network.inputs[0].shape[1:], name="image")
         size = keras.Input((2,), dtype="int32", name="size")
-        logits = network(image)
-        answers = {"map": ClassMaps(name="map")(logits, size), "size": keras.layers.Identity(name="own_size")(size),
-                   "probabilities": keras.layers.Softmax(dtype="float32", name="probabilities")(logits)}  # fmt: skip
-        return keras.Model({"image": image, "size": size}, answers, name="answer")
+        if tile is None:
+            logits = network(image)
+            answers = {"map": ClassMaps(name="map")(logits, size),
+                       "probabilities": keras.layers.Softmax(dtype="float32", name="probabilities")(logits)}  # fmt: skip
+        else:
+            answers = TiledClassMaps(network, *tile, name="tiles")(image, size)
+        own_size = keras.layers.Identity(name="own_size")(size)
+        return keras.Model({"image": image, "size": size}, {**answers, "size": own_size}, name="answer")
 
     def tell(names: list[str], answers: dict[str, Any]) -> list[dict[str, Any]]:
         rows = []
@@ -103,15 +112,17 @@ def segmentation(
     return Task(
         name="segmentation", encode=encode, loss=losses, metrics={"pixel_accuracy": accuracy}, decode=decode_sized_images,
         answer=answer, score=lambda batches, data, serving: _score(batches, data, classes, palette), read=read_images, tell=tell,
-        draw=draw, probe=made_up_images, answered_at_once=16, files=files,
+        draw=draw, probe=made_up_images, answered_at_once=16 if tile is None else 1, files=files,
         weigh=lambda targets: ops.sum(_known(targets), axis=(1, 2)))  # fmt: skip
 
 
 def decode_sized_images(preprocess: keras.Model) -> keras.Model:
-    """``Task.decode``: the bytes of image files -> pixels of the size that ``preprocess`` takes, and the size that they had."""
-    shape = next(tensor.shape for tensor in preprocess.inputs if tensor.name == "image")
+    """``Task.decode``: image files -> pixels, of the size that ``preprocess`` takes or their own, and their own size."""
+    _, height, width, channels = next(tensor.shape for tensor in preprocess.inputs if tensor.name == "image")
     contents = keras.Input((), dtype="string", name="image")
-    return keras.Model(contents, DecodeSizedImages(*shape[1:], name="decode")(contents), name="decode_images")
+    whole = height is None or width is None
+    decode = DecodeWholeImages(channels, name="decode") if whole else DecodeSizedImages(height, width, channels, name="decode")
+    return keras.Model(contents, decode(contents), name="decode_images")
 
 
 def _known(targets):

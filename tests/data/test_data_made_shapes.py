@@ -154,6 +154,7 @@ def test_pictures_are_made_when_their_split_is_first_fetched_from_and_once(few):
     assert few == [] and {name: source.size for name, source in splits.items()} == {"train": 9, "validation": 3, "test": 4}
     for batch in tf.data.Dataset.range(3).batch(2).map(splits["validation"].fetch):
         assert batch["image"].dtype == batch["truth"].dtype == tf.string
+    splits["validation"].fetch(tf.constant([0], tf.int64))
     assert few == ["validation"] * 3
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerastoolkit.data.preprocessing import standardise
+from kerastoolkit.data.preprocessing import standardise, standardise_sized
 from kerastoolkit.experiment import Data, InputError, Source
 
 
@@ -49,3 +49,40 @@ def test_the_saved_model_gives_the_same_numbers(tmp_path):
     model.save(tmp_path / "preprocess.keras")
     loaded = keras.models.load_model(tmp_path / "preprocess.keras")
     np.testing.assert_array_equal(loaded(pixels), model(pixels))
+
+
+def sized(size=(4, 7), **options):
+    model = standardise_sized(colour_images(shape=None), size=size, **options)
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, *size, 3)).astype(np.float32)
+    return model, {"image": pixels, "size": np.array([[9, 200], [1, 3]], np.int32)}
+
+
+def test_images_with_their_sizes_are_standardised_and_the_sizes_handed_on():
+    model, given = sized()
+    assert {tensor.name: tensor.shape for tensor in model.inputs} == {"image": (None, 4, 7, 3), "size": (None, 2)}
+    found = model(given)
+    expected = (given["image"] - np.array([10.0, 20.0, 30.0])) / np.array([1.0, 2.0, 4.0])
+    np.testing.assert_allclose(found["image"], expected, rtol=1e-5, atol=1e-5)
+    assert found["size"].dtype == tf.int32
+    np.testing.assert_array_equal(found["size"], given["size"])
+
+
+def test_for_imagenet_weights_pixels_become_what_keras_applications_gives_them():
+    model, given = sized(imagenet=True)
+    expected = keras.applications.vgg16.preprocess_input(given["image"].copy())
+    np.testing.assert_allclose(model(given)["image"], expected, atol=1e-4)
+    np.testing.assert_array_equal(model(given)["size"], given["size"])
+
+
+@pytest.mark.parametrize("imagenet", [False, True])
+def test_the_saved_model_of_images_with_sizes_gives_the_same(tmp_path, imagenet):
+    model, given = sized(imagenet=imagenet)
+    model.save(tmp_path / "preprocess.keras")
+    found = keras.models.load_model(tmp_path / "preprocess.keras")(given)
+    for name, value in model(given).items():
+        np.testing.assert_array_equal(found[name], value)
+
+
+def test_a_size_below_one_pixel_is_refused_for_images_with_sizes_too():
+    with pytest.raises(InputError, match="size must be at least 1 x 1, got 4 x 0"):
+        sized((4, 0))

@@ -10,7 +10,15 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from kerastoolkit.serving.images import ClassNames, DecodeImages, ResizeImages, decode_image, resize_images
+from kerastoolkit.serving.images import (
+    BlueGreenRed,
+    ClassNames,
+    DecodeImages,
+    ResizeImages,
+    decode_image,
+    decode_pixels,
+    resize_images,
+)
 
 
 def picture(height=37, width=51, mode="RGB"):
@@ -60,6 +68,15 @@ def test_each_kind_of_file_gives_the_pixels_that_pillow_gives(kind, mode):
     grey = np.asarray(Image.open(io.BytesIO(contents)).convert("L"), np.float32)[..., None]
     difference = np.abs(decode_image(tf.constant(contents), 37, 51, 1) - grey)
     assert difference.mean() <= 1 and difference.max() <= (20 if kind == "JPEG" else 1)
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("JPEG", "RGB"), ("PNG", "P"), ("BMP", "RGB"), ("GIF", "L")])
+def test_pixels_have_the_files_own_size_and_whole_values(kind, mode):
+    contents = file_bytes(picture(mode=mode), kind)
+    pixels = decode_pixels(tf.constant(contents), 3)
+    assert pixels.dtype == tf.uint8 and decode_pixels(tf.constant(contents), 1).shape == (37, 51, 1)
+    np.testing.assert_array_equal(pixels, np.asarray(Image.open(io.BytesIO(contents)).convert("RGB")))
+    np.testing.assert_array_equal(resize_images(pixels, 16, 24), decode_image(tf.constant(contents), 16, 24, 3))
 
 
 def test_sixteen_bits_of_grey_become_eight():
@@ -159,6 +176,11 @@ def test_halving_averages_over_neighbours():
 def test_class_names_are_those_of_the_largest_probability():
     names = ClassNames(("cat", "dog"))(np.array([[0.1, 0.9], [0.7, 0.3], [0.5, 0.5]], np.float32))
     assert names.numpy().tolist() == [b"dog", b"cat", b"cat"]
+
+
+def test_blue_comes_first_and_the_means_of_imagenet_are_taken_off():
+    pixels = np.array([[[[255, 100, 0]]]], np.float32)
+    np.testing.assert_allclose(BlueGreenRed()(pixels)[0, 0, 0], [-103.939, 100 - 116.779, 255 - 123.68], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
