@@ -127,15 +127,17 @@ def colour_map(classes: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> 
 
 
 def overlay(pixels: np.ndarray, classes: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> np.ndarray:
-    """An image (height, width, 1 or 3) uint8 under the colours of its class map, same size, (height, width, 3) uint8; where there
-    is no class the image shows. A class map of another size is brought to that of the image by nearest neighbours."""
+    """An image (height, width, 1 or 3) uint8 in grey under the colours of its class map, same size, (height, width, 3) uint8, so
+    that colour tells the class alone; where there is no class the image shows. A class map of another size is brought to the
+    image's by nearest neighbours."""
     height, width = pixels.shape[:2]
     if classes.shape != (height, width):
         rows, columns = (((np.arange(size) + 0.5) * own / size).astype(int) for size, own in
                          zip((height, width), classes.shape, strict=True))  # fmt: skip
         classes = classes[rows[:, None], columns]
     # In 16 bits, because an image may have 64 million pixels.
-    mixed = (pixels.astype(np.uint16) * 45 + colour_map(classes, palette).astype(np.uint16) * 55) // 100
+    grey = pixels.mean(axis=-1, keepdims=True, dtype=np.float32).astype(np.uint16)
+    mixed = (grey * 40 + colour_map(classes, palette).astype(np.uint16) * 60) // 100
     return np.where((classes < len(palette))[..., None], mixed, pixels).astype(np.uint8)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kerastoolkit import charts
 from kerastoolkit.data.segmented_images import read
 from kerastoolkit.experiment import InputError, Source
 from kerastoolkit.serving.class_maps import IGNORED, ClassCoding, decode_class_map
@@ -14,8 +15,6 @@ from kerastoolkit.serving.images import decode_image
 
 EXAMPLES, COLUMNS = 12, 4
 LONGER_SIDE = 256  # of an example, in pixels
-CLASSES_IN_LEGEND = 40
-MASK = 0.6  # how much of a drawn pixel is the colour of its class; the rest is grey, so that colours tell classes alone
 
 
 def inspect_masks(name: str, split: str) -> tuple[list[dict[str, Any]], Any, tuple[str, ...]]:
@@ -39,7 +38,7 @@ def inspect_masks(name: str, split: str) -> tuple[list[dict[str, Any]], Any, tup
         f"pixels of no known class: {1 - known / pixels:.2%}; the classes' shares are of the others",
         f"sizes of images: {len(different):,}, most often {width} x {height} ({often.max() / source.size:.0%})",
     )
-    return rows, _figure(source, about, counts, sizes), (*notes, *about.get("notes", ()))
+    return rows, _figure(source, about, sizes), (*notes, *about.get("notes", ()))
 
 
 def _counts_and_sizes(source: Source, coding: ClassCoding) -> tuple[np.ndarray, np.ndarray]:
@@ -60,27 +59,11 @@ def _counts_and_sizes(source: Source, coding: ClassCoding) -> tuple[np.ndarray, 
     return np.concatenate(counts).astype(np.int64), np.concatenate(sizes)
 
 
-def _figure(source: Source, about: dict[str, Any], counts: np.ndarray, sizes: np.ndarray) -> Any:
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
-
+def _figure(source: Source, about: dict[str, Any], sizes: np.ndarray) -> Any:
     chosen = np.unique(np.linspace(0, source.size - 1, min(EXAMPLES, source.size)).astype(np.int64))
-    raw = source.fetch(chosen)
-    colours = np.zeros((256, 3), np.float32)
-    colours[: len(about["palette"])] = about["palette"]
-    columns = min(COLUMNS, len(chosen))
-    lines = -(-len(chosen) // columns)
-    # Room below for the legend, four names in a row of it.
-    shown = np.flatnonzero(counts[chosen, :IGNORED].any(0))[:CLASSES_IN_LEGEND]
-    figure = Figure(figsize=(2.6 * columns, 2.1 * lines + 0.2 * -(-len(shown) // columns)), layout="constrained")
-    for axes in figure.subplots(lines, columns, squeeze=False).flat:
-        axes.axis("off")
-    for axes, index, image, truth in zip(figure.axes, chosen, raw["image"], raw["truth"], strict=False):
+    raw, panels = source.fetch(chosen), []
+    for index, image, truth in zip(chosen, raw["image"], raw["truth"], strict=True):
         height, width = np.maximum(sizes[index] * LONGER_SIDE // sizes[index].max(), 1).tolist()
-        pixels = decode_image(image, height, width, channels=1).numpy()
-        classes = decode_class_map(truth, about["coding"], height, width).numpy()
-        share = np.where(classes == IGNORED, 0, MASK)[..., None]
-        axes.imshow(np.clip((1 - share) * pixels + share * colours[classes], 0, 255).astype(np.uint8))
-    patches = [Patch(color=colours[number] / 255, label=about["classes"][number]) for number in shown]
-    figure.legend(handles=patches, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
-    return figure
+        pixels = decode_image(image, height, width, channels=3).numpy().astype(np.uint8)
+        panels.append(("", pixels, decode_class_map(truth, about["coding"], height, width).numpy()))
+    return charts.overlays(panels, about["classes"], about["palette"], columns=min(COLUMNS, len(panels)))

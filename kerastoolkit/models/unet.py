@@ -93,8 +93,9 @@ def unet_with_encoder(
     *, classes: int, encoder: str = "resnet34", input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     filters: int = 16, batch_norm: bool = True, up: str = "resize", dropout: float = 0.0, weights: str | Path | None = None,
 ) -> keras.Model:  # fmt: skip
-    """U-Net whose first path is a classifier's: Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597, with the convolutions
-    of VGG (as in Iglovikov & Shvets 2018, https://arxiv.org/abs/1801.05746) or ResNet.
+    """U-Net on VGG or ResNet: Ronneberger et al. 2015, and Iglovikov & Shvets 2018, https://arxiv.org/abs/1801.05746.
+
+    The first path is a classifier's convolutions, which may be trained already.
 
     Input   image   (batch, height, width, channels) float32; for the ImageNet weights blue, green, red in [0, 255] minus 103.939,
                     116.779 and 123.68

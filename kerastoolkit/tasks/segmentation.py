@@ -19,6 +19,7 @@ from kerastoolkit.serving.tiles import DecodeWholeImages, TiledClassMaps
 from kerastoolkit.tasks._image_files import made_up_images, pixels_of, png_file, read_images
 
 SHOWN = 8  # of the worst images
+TOLD = 3  # classes that the table of answers has of each image
 
 
 @described
@@ -95,7 +96,8 @@ def segmentation(
             found = _own_map(answers["map"][number], answers["size"][number])
             shares = np.bincount(found.ravel(), minlength=len(classes))[: len(classes)] / found.size
             order = [place for place in np.argsort(-shares, kind="stable") if shares[place] > 0]
-            rows.append({"input": name, "height": found.shape[0], "width": found.shape[1],
+            most = ", ".join(f"{classes[place]} {shares[place]:.0%}" for place in order[:TOLD])
+            rows.append({"input": name, "height": found.shape[0], "width": found.shape[1], "most": most,
                          "shares": {classes[place]: float(shares[place]) for place in order}})  # fmt: skip
         return rows
 
