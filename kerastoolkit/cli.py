@@ -313,8 +313,8 @@ def data_prepare_command(name: str, data_dir: str | None) -> None:
 @click.option("--out", metavar="FILE", help="The picture to write.  [default: <name>-<split>.png]")
 @_data_dir
 def data_inspect_command(name: str, split: str, out: str | None, data_dir: str | None) -> None:
-    """Draw some examples, and count them all: of a data set, a folder of images, a CSV file, texts with labels or without, tagged
-    words, sentence pairs, documents, questions."""
+    """Draw some examples, and count them all: of a data set, a folder of images, with masks or without, or in COCO layout, a CSV
+    file, texts with labels or without, tagged words, sentence pairs, documents, questions."""
     picture = Path(out or f"{Path(name).resolve().name}-{split}.png")
     if not picture.parent.is_dir():
         raise InputError(f"the folder of --out does not exist: {picture.parent}")

@@ -10,7 +10,7 @@ from kerastoolkit.data.augment_masks import change_colours, move_with_masks
 from kerastoolkit.data.class_weights import class_weights
 from kerastoolkit.data.preprocessing import standardise_sized
 from kerastoolkit.data.segmented_images import CAMVID, segmented_images
-from kerastoolkit.experiment import Data, Experiment
+from kerastoolkit.experiment import Data, Experiment, InputError
 from kerastoolkit.models import fcn8s, unet, unet_with_encoder
 from kerastoolkit.optimizers import OneCycle, adamw
 from kerastoolkit.pipeline import steps_per_epoch
@@ -26,8 +26,8 @@ def shapes_unet(
 ) -> Experiment:  # fmt: skip
     """U-Net on generated pictures of shapes: everything in minutes, offline."""
     images = segmented_images(data, height, width, ignore=ignore, border_weights=border_weights, tiles=tiles)
-    network = unet(classes=len(images.about["classes"]), input_shape=_input_shape(height, width, tiles), filters=filters,
-                   depth=depth, batch_norm=batch_norm, up=up, padding=padding, dropout=dropout)  # fmt: skip
+    network = _unet(images, height, width, tiles, padding, filters=filters, depth=depth, batch_norm=batch_norm, up=up,
+                    dropout=dropout)  # fmt: skip
     return _experiment(images, network, epochs, batch_size, learning_rate, weight_decay, loss, dice, balance, scale, colours,
                        tile=(height, width) if tiles else None)  # fmt: skip
 
@@ -54,8 +54,8 @@ def camvid_unet(
 ) -> Experiment:  # fmt: skip
     """U-Net with batch norm on CamVid's street scenes, 11 classes, from random weights."""
     images = segmented_images(data, height, width, ignore=ignore, names=tuple(CAMVID), tiles=tiles)
-    network = unet(classes=len(images.about["classes"]), input_shape=_input_shape(height, width, tiles), filters=filters,
-                   depth=depth, batch_norm=batch_norm, up=up, padding=padding, dropout=dropout)  # fmt: skip
+    network = _unet(images, height, width, tiles, padding, filters=filters, depth=depth, batch_norm=batch_norm, up=up,
+                    dropout=dropout)  # fmt: skip
     return _experiment(images, network, epochs, batch_size, learning_rate, weight_decay, loss, dice, balance, scale, colours,
                        tile=(height, width) if tiles else None)  # fmt: skip
 
@@ -102,8 +102,11 @@ def coco_unet(
                        imagenet=weights == "imagenet")  # fmt: skip
 
 
-def _input_shape(height: int, width: int, tiles: bool) -> tuple[int | None, int | None, int]:
-    return (None, None, 3) if tiles else (height, width, 3)
+def _unet(images: Data, height: int, width: int, tiles: bool, padding: str, **arguments) -> keras.Model:
+    if padding == "valid":  # which answers for fewer pixels than there are masks for
+        raise InputError("padding must be same or mirror in a recipe, got valid")
+    size = (None, None) if tiles else (height, width)
+    return unet(classes=len(images.about["classes"]), input_shape=(*size, 3), padding=padding, **arguments)
 
 
 def _experiment(

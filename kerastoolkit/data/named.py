@@ -47,8 +47,8 @@ def prepare(name: str, data_dir: str | None = None) -> str:
         return f"{name} is in {prepared_builder(f'glue/{name}', data_dir).data_path}"
     if name in series.SAMPLES:
         return f"{name} is in {series.packaged(*series.SAMPLES[name])}"
-    fetched = {"text8": named_texts.text8_file, "multi30k": multi30k_folder, "oxford_iiit_pet": pets_folder,
-               **{each: functools.partial(segmented_images.folder_by_hand, each) for each in segmented_images.BY_HAND}}  # fmt: skip
+    by_hand = {each: functools.partial(segmented_images.folder_by_hand, each) for each in segmented_images.BY_HAND}
+    fetched = {"text8": named_texts.text8_file, "multi30k": multi30k_folder, "oxford_iiit_pet": pets_folder, **by_hand}
     if name in fetched:
         if data_dir is not None:
             os.environ["TFDS_DATA_DIR"] = data_dir

@@ -54,8 +54,8 @@ def segmented_images(
     class is known; with ``border_weights`` weight (height, width) float32.
 
     Args:
-        data: ``sample`` or ``shapes`` (made pictures), ``camvid``, ``oxford_iiit_pet``, ``coco``, or a path; what ``mask_folder`` and
-            ``coco_folder`` say of the layout holds for a path.
+        data: ``sample`` or ``shapes`` (made pictures), ``camvid``, ``oxford_iiit_pet``, ``coco``, or a path; what ``mask_folder``
+            and ``coco_folder`` say of the layout holds for a path.
         height, width: of the masks, in pixels.
         ignore: the value of pixels of unknown class in a folder of masks; 255 is always one.
         names: of the classes of a folder of masks that does not tell them; they are used where there are as many.
@@ -104,7 +104,7 @@ def oxford_iiit_pet(*, height: int = 128, width: int = 128) -> Data:
 
 @described
 def coco(*, height: int = 256, width: int = 256) -> Data:
-    """COCO 2017: 123,287 photographs with the masks of 80 kinds of things, merged to classes (Lin et al. 2014); put in by hand."""
+    """COCO 2017: 123,287 photographs with masks of 80 kinds of things, merged to classes (Lin et al. 2014); put in by hand."""
     return segmented_images("coco", height, width)
 
 

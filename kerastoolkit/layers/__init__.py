@@ -8,6 +8,7 @@ from kerastoolkit.layers.attention_decoder import ReverseTexts as ReverseTexts
 from kerastoolkit.layers.batch_normalization import BatchNormalization as BatchNormalization
 from kerastoolkit.layers.bilinear_kernel import BilinearKernel as BilinearKernel
 from kerastoolkit.layers.corruption import Corruption as Corruption
+from kerastoolkit.layers.double_size import DoubleSize as DoubleSize
 from kerastoolkit.layers.embeddings import AtPositions as AtPositions
 from kerastoolkit.layers.embeddings import Bias as Bias
 from kerastoolkit.layers.embeddings import PositionEmbedding as PositionEmbedding

@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 from keras import layers
 
-from kerastoolkit.layers import BatchNormalization, CropLike, MirrorToFit, PadToMultiple
+from kerastoolkit.layers import BatchNormalization, CropLike, DoubleSize, MirrorToFit, PadToMultiple
 from kerastoolkit.models._arguments import check_rate, check_sizes
 from kerastoolkit.models._encoders import check_encoder, encode, load_encoder_weights
 from kerastoolkit.models._image import image_input
@@ -153,7 +153,7 @@ def _two_convolutions(x, filters, name, *, padding, batch_norm):
 def _up(x, filters, up, name):
     if up == "transpose":
         return layers.Conv2DTranspose(filters, 2, 2, kernel_initializer="he_normal", name=name)(x)
-    x = layers.UpSampling2D(2, interpolation="bilinear", name=f"{name}_resize")(x)
+    x = DoubleSize(name=f"{name}_resize")(x)
     return layers.Conv2D(filters, 2, padding="same", kernel_initializer="he_normal", name=name)(x)
 
 

@@ -115,7 +115,8 @@ def segmentation(
         name="segmentation", encode=encode, loss=losses, metrics={"pixel_accuracy": accuracy}, decode=decode_sized_images,
         answer=answer, score=lambda batches, data, serving: _score(batches, data, classes, palette), read=read_images, tell=tell,
         draw=draw, probe=made_up_images, answered_at_once=16 if tile is None else 1, files=files,
-        weigh=lambda targets: ops.sum(_known(targets), axis=(1, 2)))  # fmt: skip
+        # Never quite 0, by which the losses of a batch without a known pixel would be divided.
+        weigh=lambda targets: ops.maximum(ops.sum(_known(targets), axis=(1, 2)), 1e-6))  # fmt: skip
 
 
 def decode_sized_images(preprocess: keras.Model) -> keras.Model:

@@ -43,10 +43,10 @@ def source_of(images, truths):
 
 
 @pytest.mark.parametrize(
-    ("size", "side", "starts"), [(10, 10, [0]), (9, 10, [0]), (1, 10, [0]), (11, 10, [0, 1]), (20, 10, [0, 10]), (25, 10, [0, 7, 15])]
+    ("size", "starts"), [(10, [0]), (9, [0]), (1, [0]), (11, [0, 1]), (20, [0, 10]), (25, [0, 7, 15])]
 )
-def test_windows_begin_so_that_they_cover_a_size_and_end_with_it(size, side, starts):
-    assert _starts(size, side).tolist() == starts
+def test_windows_begin_so_that_they_cover_a_size_and_end_with_it(size, starts):
+    assert _starts(size, 10).tolist() == starts
 
 
 def test_windows_hold_every_pixel_of_every_image_with_its_class(examples):

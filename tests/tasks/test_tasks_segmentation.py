@@ -20,8 +20,7 @@ NAMES, PALETTE = ["ant", "bee", "cat"], [(200, 0, 0), (0, 100, 0), (0, 0, 50)]
 MASK = np.array([[[0, 1, 1, IGNORED]], [[2, 0, 0, 0]]], np.uint8)
 SAID = np.array([[[[0.5, 0.25, 0.25], [0.2, 0.7, 0.1], [0.6, 0.3, 0.1], [0.0001, 0.0001, 0.9998]]],
                  [[[0.1, 0.1, 0.8], [0.4, 0.5, 0.1], [0.9, 0.05, 0.05], [0.3, 0.3, 0.4]]]])  # fmt: skip
-OF_TRUE = np.array([[0.5, 0.7, 0.3], [0.8, 0.4, 0.9, 0.3][:3]])  # of the true classes; the second image's last is 0.3
-LAST = 0.3
+OF_FIRST, OF_SECOND = np.array([0.5, 0.7, 0.3]), np.array([0.8, 0.4, 0.9, 0.3])  # said of the true classes
 LOGITS = np.log(SAID).astype(np.float32)
 
 
@@ -39,14 +38,13 @@ def losses(mask=MASK, **options):
 
 
 def test_the_loss_is_the_mean_cross_entropy_of_the_known_pixels():
-    expected = [-np.log(OF_TRUE[0]).mean(), -np.log([*OF_TRUE[1], LAST]).mean()]
-    np.testing.assert_allclose(losses(), expected, rtol=1e-5)
+    np.testing.assert_allclose(losses(), [-np.log(OF_FIRST).mean(), -np.log(OF_SECOND).mean()], rtol=1e-5)
 
 
 def test_pixels_count_by_the_weight_of_their_true_class():
     # The first image has one ant and two bees, the second one cat and three ants.
     first = (2 * -np.log(0.5) + 5 * -np.log(0.7) + 5 * -np.log(0.3)) / 12
-    second = (3 * -np.log(0.8) + 2 * -np.log([0.4, 0.9, LAST]).sum()) / 9
+    second = (3 * -np.log(0.8) + 2 * -np.log([0.4, 0.9, 0.3]).sum()) / 9
     np.testing.assert_allclose(losses(class_weights=[2.0, 5.0, 3.0]), [first, second], rtol=1e-5)
 
 
@@ -57,10 +55,10 @@ def test_a_pixels_own_weight_is_added_to_that_of_its_class():
 
 
 def test_the_focal_loss_counts_sure_pixels_less():
-    expected = ((1 - OF_TRUE[0]) ** 2 * -np.log(OF_TRUE[0])).mean()
-    np.testing.assert_allclose(losses(loss="focal")[0], expected, rtol=1e-5)
-    weighted = ((1 - OF_TRUE[0]) ** 2 * -np.log(OF_TRUE[0]) * [2, 5, 5]).sum() / 12
-    np.testing.assert_allclose(losses(loss="focal", class_weights=[2.0, 5.0, 3.0])[0], weighted, rtol=1e-5)
+    each = (1 - OF_FIRST) ** 2 * -np.log(OF_FIRST)
+    np.testing.assert_allclose(losses(loss="focal")[0], each.mean(), rtol=1e-5)
+    weighted = losses(loss="focal", class_weights=[2.0, 5.0, 3.0])
+    np.testing.assert_allclose(weighted[0], (each * [2, 5, 5]).sum() / 12, rtol=1e-5)
 
 
 def test_as_much_as_said_of_the_dice_loss_of_the_whole_batch_is_added():
@@ -281,7 +279,8 @@ def example(kind="PNG", mode="RGB"):
     """A raw image of 5 x 4 pixels, and answers for it among others: the upper two rows are of the second class."""
     file = io.BytesIO()
     pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
-    Image.fromarray(pixels).convert(mode).save(file, kind)
+    levels = pixels[..., 0].astype(np.uint16) * 257
+    (Image.fromarray(levels) if mode == "I;16" else Image.fromarray(pixels).convert(mode)).save(file, kind)
     found = np.full((6, 7), IGNORED, np.uint8)
     found[:2, :5], found[2:4, :5] = 1, 0
     found[3, 0] = 2
@@ -325,9 +324,7 @@ def test_a_large_image_is_drawn_smaller_under_the_whole_of_its_answer():
     ("BMP", "RGB"), ("GIF", "P"),
 ])  # fmt: skip
 def test_files_of_an_answer_are_the_classes_their_colours_and_the_image_under_them(kind, mode):
-    raw, answers = example(kind, "I" if mode == "I;16" else mode)
-    if mode == "I;16":
-        raw = {"image": png16(np.arange(20, dtype=np.uint16).reshape(4, 5) * 3_000)}
+    raw, answers = example(kind, mode)
     files = task_of().files(raw, answers)
     assert files.keys() == {"-classes.png", "-colours.png", "-overlay.png"}
     own = answers["map"][:4, :5]
@@ -337,12 +334,6 @@ def test_files_of_an_answer_are_the_classes_their_colours_and_the_image_under_th
     np.testing.assert_array_equal(pixels_in(files["-colours.png"]), np.array(PALETTE)[own])
     whole = decode_sized_images(preprocess_of(4, 5))(tf.constant([raw["image"]]))["image"][0].numpy()
     np.testing.assert_array_equal(pixels_in(files["-overlay.png"]), charts.overlay(whole.astype(np.uint8), own, PALETTE))
-
-
-def png16(levels):
-    file = io.BytesIO()
-    Image.fromarray(levels).save(file, "PNG")
-    return file.getvalue()
 
 
 def preprocess_of(height, width):
