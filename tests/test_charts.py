@@ -137,13 +137,14 @@ def test_a_class_map_has_the_colours_of_its_classes_and_white_where_there_is_non
     assert coloured.tolist() == [[[0, 0, 0], [200, 0, 100]], [[255, 255, 255], [255, 255, 255]]]
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_an_image_under_its_classes_is_45_parts_image_and_55_colour(channels):
-    image = np.full((2, 2, channels), 255, np.uint8)
+@pytest.mark.parametrize("pixel", [[60], [30, 60, 90]])
+def test_an_image_under_its_classes_is_40_parts_grey_and_60_colour(pixel):
+    image = np.full((2, 2, len(pixel)), pixel, np.uint8)
     mixed = charts.overlay(image, np.array([[0, 1], [2, 255]], np.uint8), PALETTE)
     assert mixed.dtype == np.uint8
-    # 255 * 0.45 = 114.75, and 200 * 0.55 = 110, 100 * 0.55 = 55 are added; without a class the image shows.
-    assert mixed.tolist() == [[[114, 114, 114], [224, 114, 169]], [[255] * 3, [255] * 3]]
+    # 60 * 0.4 = 24, to which 200 * 0.6 = 120 and 100 * 0.6 = 60 are added; without a class the image shows as it is.
+    assert mixed[0].tolist() == [[24, 24, 24], [144, 24, 84]]
+    assert (mixed[1] == pixel).all()
 
 
 def test_a_class_map_of_another_size_is_laid_over_the_whole_image():

@@ -30,6 +30,8 @@ def pixels_of(image: Any, *, largest: int | None = 512) -> np.ndarray:
     """A raw image as uint8 (height, width, channels); an encoded one made at most ``largest`` pixels high and wide."""
     if isinstance(image, bytes):
         image = Image.open(io.BytesIO(image))
+        if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         if largest is not None:
             image.thumbnail((largest, largest))
         return np.asarray(image.convert("RGB"))

@@ -11,7 +11,8 @@ STEP = """
 import sys
 import keras, numpy as np
 from kerastoolkit import models
-from kerastoolkit.losses import bernoulli_nll, glove_loss, hierarchical_softmax, image_nll, negative_sampling
+from kerastoolkit.losses import (
+    bernoulli_nll, dice_loss, focal_loss, glove_loss, hierarchical_softmax, image_nll, negative_sampling, pixel_cross_entropy)
 from kerastoolkit.row_optimizers import RowAdagrad, RowSGD
 assert "tensorflow" not in sys.modules, "the builders must not need TensorFlow"
 shape, random = (32, 32, 3), np.random.default_rng(0)
@@ -47,6 +48,15 @@ def one_tensor(network):  # the largest number of each output of a dict
 def way_loss(truths, outputs):
     return hierarchical_softmax({"left": truths[..., :6], "weights": truths[..., 6:]}, {"branches": outputs})
 
+def pixels_of_classes(network):  # maps with a row that is ignored, and scores that are not zero
+    maps = random.integers(0, 3, (4, 9, 7))
+    maps[:, 0] = 255
+    for layer in network.layers:
+        if layer.name.startswith("score"):
+            layer.set_weights([random.normal(size=weight.shape) for weight in layer.weights])
+    losses = lambda truths, logits: sum(loss(truths, logits) for loss in (pixel_cross_entropy, dice_loss, focal_loss))
+    return network, pixels, maps, losses
+
 of_bert = {"vocabulary": 5, "depth": 1, "width": 8, "heads": 2, "positions": 8}
 pieces = {"tokens": tokens, "segments": tokens % 2}
 sizes = {"vocabulary": 9, "dimensions": 4, "window": 2, "segment": 4}
@@ -62,6 +72,10 @@ families = [
        windows, steps, "mae") for cell in cells),
     *((models.recurrent_language_model(cell=cell, vocabulary=5, units=4, embedding=3), tokens, tokens, crossentropy)
       for cell in cells),
+    *(pixels_of_classes(models.unet(classes=3, filters=2, depth=2, batch_norm=up == "resize", up=up, padding=padding))
+      for up, padding in (("transpose", "same"), ("resize", "same"), ("transpose", "mirror"))),
+    pixels_of_classes(models.unet_with_encoder(classes=3, encoder="resnet18", filters=2)),
+    pixels_of_classes(models.fcn8s(classes=3, backbone="vgg11", batch_norm=True, width=8)),
     (models.deep_autoencoder(input_shape=(9, 7, 3), code=3, hidden=(16,)), pixels, pixels, bernoulli_nll),
     (models.convolutional_autoencoder(input_shape=(9, 7, 3), code=3, filters=(4, 8)), pixels, pixels, bernoulli_nll),
     *((models.sparse_autoencoder(input_shape=(9, 7, 3), code=8, penalty=penalty), pixels, pixels, bernoulli_nll)

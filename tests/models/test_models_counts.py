@@ -1,7 +1,7 @@
 """Parameter counts of the published architectures.
 
 Sources: of the ImageNet networks keras.applications' own ``count_params``, asked for here where it is cheap; of the others the
-arithmetic of the papers' tables; ResNet-18 and 34 without convolution biases 11,689,512 and 21,797,672 (torchvision), plus
+arithmetic of the papers' tables and figures; ResNet-18 and 34 without convolution biases 11,689,512 and 21,797,672 (torchvision), plus
 their batch norms' moving statistics, which PyTorch does not count.
 """
 
@@ -65,6 +65,42 @@ def test_auxiliary_heads_of_googlenet_are_two_and_counted():
     network = models.googlenet(auxiliary=True)
     assert sorted(network.output) == ["auxiliary_1", "auxiliary_2", "logits"]
     assert network.count_params() == 13_378_280
+
+
+@pytest.mark.parametrize("up", ["transpose", "resize"])
+@pytest.mark.parametrize(("channels", "classes", "count"), [(1, 2, 31_030_658), (1, 1, 31_030_593), (3, 1, 31_031_745)])
+def test_unet_has_the_count_of_the_papers_figure_1_however_it_doubles_its_size(channels, classes, count, up):
+    network = models.unet(classes=classes, input_shape=(None, None, channels), up=up)
+    assert (network.count_params(), trainable(network)) == (count, count)
+
+
+def test_batch_norm_of_unet_adds_four_numbers_and_takes_one_bias_for_each_channel():
+    plain, normal = (models.unet(classes=2, filters=4, batch_norm=batch_norm).count_params() for batch_norm in (False, True))
+    channels = 2 * (4 + 8 + 16 + 32 + 64 + 32 + 16 + 8 + 4)  # of the 18 convolutions of 3 x 3
+    assert normal - plain == (4 - 1) * channels
+
+
+# VGG-16's convolutions, fc6 and fc7, scores and enlargements of 21 x 21 channels.
+FCN_32S = 14_714_688 + (49 * 512 + 1) * 4096 + (4096 + 1) * 4096 + (4096 + 1) * 21 + (64 * 21) ** 2
+FCN_16S = FCN_32S + (512 + 1) * 21 + (4 * 21) ** 2 + (32 * 21) ** 2 - (64 * 21) ** 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("builder", "count"), [(models.fcn32s, FCN_32S), (models.fcn16s, FCN_16S), (models.fcn8s, 134_489_759)]
+)
+def test_fcn_of_vgg16_has_the_count_of_the_papers_layers(builder, count):
+    assert builder(classes=21).count_params() == count
+
+
+@pytest.mark.parametrize(
+    ("builder", "enlargements"),
+    [(models.fcn32s, 64**2), (models.fcn16s, 4**2 + 32**2), (models.fcn8s, 2 * 4**2 + 16**2)],
+)
+def test_a_finer_fcn_has_one_score_more_and_smaller_enlargements(builder, enlargements):
+    finer = {models.fcn32s: (), models.fcn16s: (512,), models.fcn8s: (512, 256)}[builder]
+    count = 14_714_688 + (49 * 512 + 1) * 8 + (8 + 1) * 8 + sum((channels + 1) * 2 for channels in (8, *finer)) + enlargements * 2**2
+    assert builder(classes=2, width=8).count_params() == count
 
 
 @pytest.mark.parametrize(
