@@ -1,8 +1,8 @@
 """Parameter counts of the published architectures.
 
 Sources: of the ImageNet networks keras.applications' own ``count_params``, asked for here where it is cheap; of the others the
-arithmetic of the papers' tables and figures; ResNet-18 and 34 without convolution biases 11,689,512 and 21,797,672 (torchvision), plus
-their batch norms' moving statistics, which PyTorch does not count.
+arithmetic of the papers' tables and figures; ResNet-18 and 34 without convolution biases 11,689,512 and 21,797,672
+(torchvision), plus their batch norms' moving statistics, which PyTorch does not count.
 """
 
 import math
@@ -99,7 +99,8 @@ def test_fcn_of_vgg16_has_the_count_of_the_papers_layers(builder, count):
 )
 def test_a_finer_fcn_has_one_score_more_and_smaller_enlargements(builder, enlargements):
     finer = {models.fcn32s: (), models.fcn16s: (512,), models.fcn8s: (512, 256)}[builder]
-    count = 14_714_688 + (49 * 512 + 1) * 8 + (8 + 1) * 8 + sum((channels + 1) * 2 for channels in (8, *finer)) + enlargements * 2**2
+    scores = sum((channels + 1) * 2 for channels in (8, *finer))
+    count = 14_714_688 + (49 * 512 + 1) * 8 + (8 + 1) * 8 + scores + enlargements * 2**2
     assert builder(classes=2, width=8).count_params() == count
 
 

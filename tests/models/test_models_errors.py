@@ -104,7 +104,8 @@ def test_sides_that_convolutions_without_padding_do_not_fit_are_refused(depth, s
         ({"weights": "none.h5"}, "weights must be None, 'imagenet' or an existing file, got 'none.h5'"),
         ({"weights": "imagenet"}, "weights must be None or a file for this vgg11, got 'imagenet'"),
         ({"weights": "imagenet", "encoder": "resnet18"}, "weights must be None or a file for this resnet18, got 'imagenet'"),
-        ({"weights": "imagenet", "encoder": "vgg16"}, "weights must be None or a file for this vgg16, got 'imagenet'"),  # batch norm
+        # With batch norm, which there is by default, VGG has no such weights either.
+        ({"weights": "imagenet", "encoder": "vgg16"}, "weights must be None or a file for this vgg16, got 'imagenet'"),
     ],
 )
 def test_an_argument_that_unet_with_encoder_does_not_take_is_refused(arguments, message):

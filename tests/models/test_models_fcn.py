@@ -84,7 +84,8 @@ def test_scores_of_finer_features_are_added_to_enlarged_ones_and_enlarged_in_tur
     network = randomised(builder(**SMALL))
     weights = {layer.name: layer.get_weights() for layer in network.layers}
     image = images(64, 96, batch=1)
-    coarse, *finer = (each[0].numpy() for each in inside(network, "fc7_relu", "stage4_pool", "stage3_pool")(image, training=False))
+    features = inside(network, "fc7_relu", "stage4_pool", "stage3_pool")(image, training=False)
+    coarse, *finer = (each[0].numpy() for each in features)
 
     def score(features, name):
         kernel, bias = weights[name]
