@@ -51,7 +51,7 @@ def segmented_images(
 
     Raw examples: image () string, the bytes of an image file; truth () string, the bytes of a PNG file, the mask at the image's
     size, which ``about["coding"]`` reads; mask (height, width) uint8, the same as classes at the network's size, IGNORED where no
-    class is known; with ``border_weights`` weight (height, width) float32.
+    class is known; with ``border_weights`` weight (height, width) float32, but in the test split.
 
     Args:
         data: ``sample`` or ``shapes`` (made pictures), ``camvid``, ``oxford_iiit_pet``, ``coco``, or a path; what ``mask_folder``
@@ -79,7 +79,7 @@ def segmented_images(
         splits = {split: with_class_truths(source, about["coding"]) if split == "test" else
                   image_windows(source, about["coding"], height, width) for split, source in splits.items()}  # fmt: skip
         about["coding"] = index_coding(len(about["classes"]))
-    sources = {split: _with_masks(source, about["coding"], height, width, border_weights)
+    sources = {split: _with_masks(source, about["coding"], height, width, border_weights and split != "test")
                for split, source in splits.items()}  # fmt: skip
     return Data(name, **sources, inputs=("image",), encoded=True, about=about, notes=tuple(about.pop("notes", ())))
 

@@ -166,6 +166,6 @@ def test_the_cleaned_image_is_drawn_and_written():
     figure = denoising().draw({"image": np.full((9, 9, 1), 30, np.uint8)}, answers, "a.png")
     assert [axes.get_ylabel() for axes in figure.axes] == ["input", "as seen", "cleaned"]
     assert [int(axes.images[0].get_array().max()) for axes in figure.axes] == [30, 10, 20]
-    ((ending, contents),) = denoising().files(answers).items()
+    ((ending, contents),) = denoising().files({}, answers).items()
     with Image.open(io.BytesIO(contents)) as image:
         assert (ending, image.format, image.size, image.getpixel((0, 0))) == ("-cleaned.png", "PNG", (6, 4), (20, 20, 20))

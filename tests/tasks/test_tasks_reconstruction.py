@@ -292,7 +292,7 @@ def test_each_input_is_told_with_its_errors_and_its_code_as_a_list(answers):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_reconstruction_is_written_as_a_png_file_of_its_size(channels):
     rebuilt = np.array([[0.4, 0.6, 255.4], [-3.0, 100.0, 300.0]])[..., None] * np.ones(channels)
-    (written,) = reconstruction().files({"reconstruction": rebuilt}).items()
+    (written,) = reconstruction().files({}, {"reconstruction": rebuilt}).items()
     assert written[0] == "-reconstruction.png"
     with Image.open(io.BytesIO(written[1])) as image:
         assert (image.format, image.size, image.mode) == ("PNG", (3, 2), "L" if channels == 1 else "RGB")

@@ -226,4 +226,4 @@ def test_the_answer_has_the_posteriors_mean_for_a_code(network):
     assert (answers["image"].numpy() == 255).all()
     (row,) = variational().tell(["a.png"], {name: value.numpy() for name, value in answers.items()})
     assert row["input"] == "a.png" and row["code"] == pytest.approx(encoded["mean"].numpy()[0].tolist(), rel=1e-5)
-    assert set(variational().files({"reconstruction": answers["reconstruction"].numpy()[0]})) == {"-reconstruction.png"}
+    assert set(variational().files({}, {"reconstruction": answers["reconstruction"].numpy()[0]})) == {"-reconstruction.png"}
