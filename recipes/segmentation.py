@@ -11,7 +11,7 @@ from kerastoolkit.data.class_weights import class_weights
 from kerastoolkit.data.preprocessing import standardise_sized
 from kerastoolkit.data.segmented_images import CAMVID, segmented_images
 from kerastoolkit.experiment import Data, Experiment, InputError
-from kerastoolkit.models import fcn8s, unet, unet_with_encoder
+from kerastoolkit.models import fcn8s, fcn16s, fcn32s, unet, unet_with_encoder
 from kerastoolkit.optimizers import OneCycle, adamw
 from kerastoolkit.pipeline import steps_per_epoch
 from kerastoolkit.tasks.segmentation import segmentation
@@ -33,15 +33,16 @@ def shapes_unet(
 
 
 def shapes_fcn8s(
-    *, backbone: str = "resnet18", fc_width: int = 0, height: int = 96, width: int = 96, epochs: int = 10, batch_size: int = 16,
+    *, backbone: str = "resnet18", batch_norm: bool = False, fc_width: int = 0, dropout: float = 0.5, stride: int = 8,
+    start: str | None = None, height: int = 96, width: int = 96, epochs: int = 10, batch_size: int = 16,
     learning_rate: float = 0.003, weight_decay: float = 0.01, loss: str = "cross_entropy", dice: float = 1.0,
     balance: float = 0.0, scale: tuple[float, float] = (0.8, 1.25), colours: float = 0.1, ignore: int = 255,
     data: str = "shapes",
 ) -> Experiment:  # fmt: skip
     """FCN-8s on generated pictures of shapes: everything in minutes, offline."""
     images = segmented_images(data, height, width, ignore=ignore)
-    network = fcn8s(classes=len(images.about["classes"]), input_shape=(height, width, 3), backbone=backbone,
-                    batch_norm=backbone.startswith("vgg"), width=fc_width)  # fmt: skip
+    network = _fcn(images, stride, start, input_shape=(height, width, 3), backbone=backbone, batch_norm=batch_norm,
+                   width=fc_width, dropout=dropout)  # fmt: skip
     return _experiment(images, network, epochs, batch_size, learning_rate, weight_decay, loss, dice, balance, scale, colours)
 
 
@@ -61,16 +62,18 @@ def camvid_unet(
 
 
 def camvid_fcn8s(
-    *, backbone: str = "vgg16", batch_norm: bool = True, fc_width: int = 1024, dropout: float = 0.5, height: int = 180,
-    width: int = 240, epochs: int = 40, batch_size: int = 8, learning_rate: float = 0.001, weight_decay: float = 0.01,
-    loss: str = "cross_entropy", dice: float = 1.0, balance: float = 0.5, scale: tuple[float, float] = (0.75, 1.5),
-    colours: float = 0.2, ignore: int = 11, data: str = "camvid",
+    *, backbone: str = "vgg16", batch_norm: bool = True, fc_width: int = 1024, dropout: float = 0.5, stride: int = 8,
+    start: str | None = None, weights: str | None = None, height: int = 180, width: int = 240, epochs: int = 40,
+    batch_size: int = 8, learning_rate: float = 0.001, weight_decay: float = 0.01, loss: str = "cross_entropy",
+    dice: float = 1.0, balance: float = 0.5, scale: tuple[float, float] = (0.75, 1.5), colours: float = 0.2,
+    ignore: int = 11, data: str = "camvid",
 ) -> Experiment:  # fmt: skip
     """FCN-8s on VGG-16 with batch norm, on CamVid's street scenes, 11 classes, from random weights."""
     images = segmented_images(data, height, width, ignore=ignore, names=tuple(CAMVID))
-    network = fcn8s(classes=len(images.about["classes"]), input_shape=(height, width, 3), backbone=backbone,
-                    batch_norm=batch_norm, width=fc_width, dropout=dropout)  # fmt: skip
-    return _experiment(images, network, epochs, batch_size, learning_rate, weight_decay, loss, dice, balance, scale, colours)
+    network = _fcn(images, stride, start, input_shape=(height, width, 3), backbone=backbone, batch_norm=batch_norm,
+                   width=fc_width, dropout=dropout, weights=weights)  # fmt: skip
+    return _experiment(images, network, epochs, batch_size, learning_rate, weight_decay, loss, dice, balance, scale, colours,
+                       imagenet=weights == "imagenet")  # fmt: skip
 
 
 def pets_unet(
@@ -107,6 +110,17 @@ def _unet(images: Data, height: int, width: int, tiles: bool, padding: str, **ar
         raise InputError("padding must be same or mirror in a recipe, got valid")
     size = (None, None) if tiles else (height, width)
     return unet(classes=len(images.about["classes"]), input_shape=(*size, 3), padding=padding, **arguments)
+
+
+def _fcn(images: Data, stride: int, start: str | None, **arguments) -> keras.Model:
+    """FCN-8s, or one on the way to it: 32s, and 16s that starts from a file of 32s, as 8s does from one of 16s."""
+    if stride not in (8, 16, 32):
+        raise InputError(f"stride must be 8, 16 or 32, got {stride}")
+    if stride == 32 and start is not None:
+        raise InputError(f"start must be none for a stride of 32, which is the first, got {start}")
+    builder = {8: fcn8s, 16: fcn16s, 32: fcn32s}[stride]
+    begun = {} if start is None else {"start": start}
+    return builder(classes=len(images.about["classes"]), **arguments, **begun)
 
 
 def _experiment(
