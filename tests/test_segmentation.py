@@ -17,7 +17,7 @@ from kerastoolkit.predict import predict
 CLASSES = ("ground", "disc", "bar")
 COLOURS = np.array([(60, 70, 60), (210, 60, 40), (40, 80, 220)])  # of the things in the images
 LEGEND = np.array([(128, 64, 128), (0, 255, 0), (255, 255, 0)])  # of the classes in palette.csv
-SETTINGS = {"filters": 4, "depth": 2, "height": 33, "width": 41, "epochs": 12, "batch_size": 8, "learning_rate": 0.02}
+SETTINGS = {"filters": 8, "depth": 2, "height": 33, "width": 41, "epochs": 12, "batch_size": 4, "learning_rate": 0.01}
 ELSEWHERE = """
 import sys
 import numpy, tensorflow as tf
@@ -120,7 +120,7 @@ def pixels_in(path):
 
 def test_things_told_by_colour_are_learned_and_scored_at_the_images_own_sizes(run, folder):
     record, report = evaluate(str(run))
-    assert record["figures"]["mean_iou"] > 0.8
+    assert record["figures"]["mean_iou"] > 0.9
     assert record["figures"]["mean_iou"] > 2 * record["baselines"]["always ground"]["mean_iou"]
     assert [row["class"] for row in report.tables["by class"]] == list(CLASSES)
     tested = strictly((run / "evaluation.json").read_text())
@@ -138,7 +138,7 @@ def test_a_folder_of_images_is_answered_with_three_files_and_a_picture_each(answ
         pixels, truth = picture(number)
         classes = pixels_in(out / f"{stem}-classes.png")
         assert classes.shape == truth.shape == (row["height"], row["width"])
-        assert (classes == truth).mean() > 0.85
+        assert (classes == truth).mean() > 0.95
         assert row["shares"]["ground"] == pytest.approx((classes == 0).mean())
         assert pixels_in(out / f"{stem}-colours.png").shape == pixels_in(out / f"{stem}-overlay.png").shape == pixels.shape
 
@@ -170,7 +170,7 @@ def test_a_training_that_was_stopped_and_goes_on_ends_with_the_same_bits(run, se
     with monkeypatch.context() as patch, pytest.raises(RunError, match="the lights went out"):
         patch.setattr(train, "save_checkpoint", save)
         train.train(recipe, settings, out=cut, checkpoint_seconds=0)
-    steps = 48  # four in each of twelve epochs
+    steps = 96  # eight in each of twelve epochs
     assert 0 < saved[-1] < steps
     train.train(recipe, settings, out=cut)
     whole, again = (checkpoints.load_checkpoint(folder / "checkpoints") for folder in (run, tmp_path / "cut"))

@@ -163,8 +163,8 @@ def test_a_network_begins_with_the_scores_of_a_coarser_one_enlarged_in_two_steps
     start = trained(coarser(**SMALL))
     network = finer(**SMALL, start=start)
     image = images(64, 96, batch=1)
-    (scores,) = inside(start, "score" if stride == 16 else "sum_16")(image, training=False)
-    expected = enlarged(enlarged(scores[0].numpy(), interpolation(2, 3)), interpolation(stride, 3))
+    scores = inside(start, "score" if stride == 16 else "sum_16")(image, training=False)[0].numpy()
+    expected = enlarged(enlarged(scores, interpolation(2, 3)), interpolation(stride, 3))
     assert_close(network(image, training=False)[0], expected)
 
 
@@ -243,9 +243,9 @@ def test_dense_layers_become_convolutions_that_see_the_whole_image_from_its_midd
     classifier = randomised(keras.Model(image, keras.layers.Dense(9, name="logits")(x)))
     network = models.fcn32s(**SMALL)
     copy_encoder(network, classifier)
-    answer = inside(network, "fc7_dropout")(images(224, 224), training=False)[0]
+    answer = inside(network, "fc7_dropout")(images(224, 224), training=False)
     assert answer.shape == (2, 7, 7, 5)
-    assert_close(answer[:, 3, 3], inside(classifier, "dense2")(images(224, 224), training=False)[0])
+    assert_close(answer[:, 3, 3], inside(classifier, "dense2")(images(224, 224), training=False))
 
 
 @pytest.mark.slow
@@ -253,8 +253,8 @@ def test_imagenet_weights_make_the_papers_network_the_classifier_in_the_middle_o
     theirs = randomised(keras.applications.VGG16(weights=None))
     monkeypatch.setattr(keras.applications, "VGG16", lambda **arguments: theirs if arguments["include_top"] else None)
     network = models.fcn32s(classes=2, weights="imagenet")
-    answer = inside(network, "fc7_dropout")(images(224, 224, batch=1), training=False)[0]
-    assert_close(answer[:, 3, 3], inside(theirs, "fc2")(images(224, 224, batch=1), training=False)[0])
+    answer = inside(network, "fc7_dropout")(images(224, 224, batch=1), training=False)
+    assert_close(answer[:, 3, 3], inside(theirs, "fc2")(images(224, 224, batch=1), training=False))
     assert not np.asarray(network(images(224, 224, batch=1), training=False)).any()  # the scores are new
 
 
