@@ -146,7 +146,8 @@ def test_without_padding_the_sides_that_are_taken_are_those_of_which_something_i
         try:
             network = models.unet(classes=2, input_shape=(side, None, 1), filters=1, depth=depth, padding="valid")
             taken[side] = network.output.shape[1]
-        except ValueError:
+        except ValueError as error:
+            assert "input_shape must have sides of" in str(error)
             taken[side] = None
     assert taken == {side: side_without_padding(side, depth) for side in sides}
     assert any(taken.values())
