@@ -1,5 +1,7 @@
 """Fully convolutional networks: scores written out, images of any size, beginnings from coarser networks and classifiers."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -127,6 +129,7 @@ def test_a_network_for_any_size_answers_as_one_for_this_size(size, builder):
     anything = randomised(builder(**SMALL))
     fixed = builder(**SMALL, input_shape=(*size, 3))
     fixed.set_weights(anything.get_weights())
+    assert fixed.get_layer("pad").output.shape[1:3] == tuple(32 * math.ceil(side / 32) for side in size)
     assert fixed.output.shape == (None, *size, 3)
     assert_close(in_graph(anything)(images(*size)), fixed(images(*size), training=False))
 

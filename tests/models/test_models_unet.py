@@ -1,5 +1,7 @@
 """U-Net against a NumPy twin, the paper's sizes, and images of any size."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -289,6 +291,7 @@ def test_a_network_with_an_encoder_for_any_size_answers_as_one_for_this_size(siz
     anything = randomised(models.unet_with_encoder(**arguments))
     fixed = models.unet_with_encoder(**arguments, input_shape=(*size, 3))
     fixed.set_weights(anything.get_weights())
+    assert fixed.get_layer("pad").output.shape[1:3] == tuple(32 * math.ceil(side / 32) for side in size)
     assert fixed.output.shape == (None, *size, 3)
     assert_close(in_graph(anything)(images(*size)), fixed(images(*size), training=False))
 
