@@ -132,13 +132,14 @@ def test_scale_1_without_turn_mirrors_about_half_of_the_images_and_leaves_the_ot
     assert 160 < mirrored.sum() < 240  # 200 expected, standard deviation 10
 
 
-@pytest.mark.parametrize(("turn", "expected"), [
-    (1.0, [[3, 6, 9], [2, 5, 8], [1, 4, 7]]),  # to the left, a quarter
-    (0.0, [[7, 4, 1], [8, 5, 2], [9, 6, 3]]),
-    (0.5, [[1, 2, 3], [4, 5, 6], [7, 8, 9]]),
+@pytest.mark.parametrize(("turn", "mirror", "expected"), [
+    (1.0, 0.9, [[3, 6, 9], [2, 5, 8], [1, 4, 7]]),  # to the left, a quarter
+    (0.0, 0.9, [[7, 4, 1], [8, 5, 2], [9, 6, 3]]),
+    (0.5, 0.9, [[1, 2, 3], [4, 5, 6], [7, 8, 9]]),
+    (1.0, 0.1, [[9, 6, 3], [8, 5, 2], [7, 4, 1]]),  # the first, mirrored
 ])  # fmt: skip
-def test_a_quarter_turn_by_hand(monkeypatch, turn, expected):
-    draws = tf.constant([[0.5, turn, 0.9, 0.5, 0.5]])  # size, turn, mirror, place
+def test_a_quarter_turn_by_hand(monkeypatch, turn, mirror, expected):
+    draws = tf.constant([[0.5, turn, mirror, 0.5, 0.5]])  # size, turn, mirror, place
     monkeypatch.setattr(augment_masks, "uniforms", lambda seeds, shape: draws)
     mask = np.arange(1, 10, dtype=np.uint8).reshape(1, 3, 3)
     moved = move_with_masks(scale=(1.0, 1.0), rotation=90.0)({"image": mask[..., None], "mask": mask}, seeds(1))
