@@ -305,9 +305,8 @@ def joined_features(network, sizes):
 @pytest.mark.parametrize(("encoder", "reference", "sizes", "names"), [
     ("vgg16", "VGG16", (1, 2, 4, 8, 16),
      ["block1_conv2", "block2_conv2", "block3_conv3", "block4_conv3", "block5_conv3", "block5_pool"]),
-    pytest.param("resnet50", "ResNet50", (2, 4, 8, 16),
-                 ["conv1_relu", "conv2_block3_out", "conv3_block4_out", "conv4_block6_out", "conv5_block3_out"],
-                 marks=pytest.mark.slow),
+    ("resnet50", "ResNet50", (2, 4, 8, 16),
+     ["conv1_relu", "conv2_block3_out", "conv3_block4_out", "conv4_block6_out", "conv5_block3_out"]),
 ])  # fmt: skip
 def test_imagenet_weights_give_the_features_of_keras_applications(monkeypatch, encoder, reference, sizes, names):
     theirs = randomised(getattr(keras.applications, reference)(weights=None, include_top=encoder == "resnet50"))
