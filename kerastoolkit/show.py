@@ -77,7 +77,9 @@ def _compiled(experiment: Experiment) -> str:
 
 def _data_facts(data: Data) -> dict[str, Any]:
     sizes = {name: data.split(name).size for name in ("train", "validation", "test")}
-    return {"name": data.name, **sizes, **data.about}
+    # How a mask's file is read is for the code, and its colours are for pictures.
+    about = {name: value for name, value in data.about.items() if name not in ("coding", "palette")}
+    return {"name": data.name, **sizes, **about}
 
 
 def _size(variable: Any) -> int:

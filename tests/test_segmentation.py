@@ -208,3 +208,9 @@ def test_a_folder_of_masks_is_looked_at(folder, command, tmp_path):
     assert [line.split()[0] for line in lines[2:5]] == list(CLASSES)
     assert sum(float(line.split()[1].rstrip("%")) for line in lines[2:5]) == pytest.approx(100, abs=0.02)
     assert pixels_in(tmp_path / "look.png").ndim == 3
+
+
+def test_a_segmentation_recipe_is_shown_as_json(command):
+    status, output, errors = command("show", "shapes-unet", "--json", "--set", "filters=4", "--set", "depth=1")
+    assert status == 0, errors
+    assert strictly(output)["data"]["classes"][0] == "background"
