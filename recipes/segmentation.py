@@ -77,30 +77,30 @@ def camvid_fcn8s(
 
 
 def pets_unet(
-    *, encoder: str = "resnet34", weights: str | None = None, filters: int = 16, height: int = 160, width: int = 160,
-    epochs: int = 20, batch_size: int = 16, learning_rate: float = 0.002, weight_decay: float = 0.01,
+    *, encoder: str = "resnet34", weights: str | None = None, batch_norm: bool = True, filters: int = 16, height: int = 160,
+    width: int = 160, epochs: int = 20, batch_size: int = 16, learning_rate: float = 0.002, weight_decay: float = 0.01,
     loss: str = "cross_entropy", dice: float = 1.0, balance: float = 0.0, scale: tuple[float, float] = (0.75, 1.5),
     colours: float = 0.2, ignore: int = 255, data: str = "oxford_iiit_pet",
 ) -> Experiment:  # fmt: skip
     """U-Net on a ResNet-34 for the Oxford-IIIT pets (Parkhi et al. 2012): pet, background and the border between them."""
     images = segmented_images(data, height, width, ignore=ignore)
     network = unet_with_encoder(classes=len(images.about["classes"]), encoder=encoder, input_shape=(height, width, 3),
-                                filters=filters, weights=weights)  # fmt: skip
+                                filters=filters, batch_norm=batch_norm, weights=weights)  # fmt: skip
     return _experiment(images, network, epochs, batch_size, learning_rate, weight_decay, loss, dice, balance, scale, colours,
                        imagenet=weights == "imagenet")  # fmt: skip
 
 
 def coco_unet(
-    *, encoder: str = "resnet50", weights: str | None = "imagenet", filters: int = 32, only: tuple[str, ...] = (),
-    limit: int | None = None, height: int = 256, width: int = 256, epochs: int = 20, batch_size: int = 16,
-    learning_rate: float = 0.001, weight_decay: float = 0.01, loss: str = "cross_entropy", dice: float = 1.0,
-    balance: float = 0.5, scale: tuple[float, float] = (0.75, 1.5), colours: float = 0.2, ignore: int = 255,
-    data: str = "coco",
+    *, encoder: str = "resnet50", weights: str | None = "imagenet", batch_norm: bool = True, filters: int = 32,
+    only: tuple[str, ...] = (), limit: int | None = None, height: int = 256, width: int = 256, epochs: int = 20,
+    batch_size: int = 16, learning_rate: float = 0.001, weight_decay: float = 0.01, loss: str = "cross_entropy",
+    dice: float = 1.0, balance: float = 0.5, scale: tuple[float, float] = (0.75, 1.5), colours: float = 0.2,
+    ignore: int = 255, data: str = "coco",
 ) -> Experiment:  # fmt: skip
     """U-Net on a ResNet-50 for a folder in COCO layout (Lin et al. 2014), its objects' masks merged to classes."""
     images = segmented_images(data, height, width, ignore=ignore, only=only, limit=limit)
     network = unet_with_encoder(classes=len(images.about["classes"]), encoder=encoder, input_shape=(height, width, 3),
-                                filters=filters, weights=weights)  # fmt: skip
+                                filters=filters, batch_norm=batch_norm, weights=weights)  # fmt: skip
     return _experiment(images, network, epochs, batch_size, learning_rate, weight_decay, loss, dice, balance, scale, colours,
                        imagenet=weights == "imagenet")  # fmt: skip
 

@@ -214,3 +214,19 @@ def test_a_segmentation_recipe_is_shown_as_json(command):
     status, output, errors = command("show", "shapes-unet", "--json", "--set", "filters=4", "--set", "depth=1")
     assert status == 0, errors
     assert strictly(output)["data"]["classes"][0] == "background"
+
+
+def test_images_answered_in_tiles_keep_their_resolution_from_training_to_export(settings, others, tmp_path):
+    tiled = {**settings, "tiles": True, "height": 16, "width": 20, "epochs": 2}
+    run = train.train(catalog.find_recipe("shapes-unet"), tiled, out=str(tmp_path / "run"))
+    record, report = evaluate(str(run))
+    assert 0 < record["figures"]["mean_iou"] < 1
+    assert sum(row["images"] for row in report.tables["by class"][:1]) == record["examples"] == 4  # whole images, not windows
+    rows = [predict(where, [str(others)], out=str(tmp_path / name))
+            for where, name in ((str(run), "own"), (str(export(str(run))), "exported"))]  # fmt: skip
+    assert rows[0] == rows[1]
+    for number in range(3):
+        name = f"{number + 1:03d}-{100 + number}-classes.png"
+        answers = pixels_in(tmp_path / "own" / name)
+        assert answers.shape == picture(100 + number)[1].shape
+        np.testing.assert_array_equal(answers, pixels_in(tmp_path / "exported" / name))

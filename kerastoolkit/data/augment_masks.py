@@ -72,22 +72,22 @@ def move_with_masks(*, scale: tuple[float, float] = (0.75, 1.5), rotation: float
     return augment
 
 
-def change_colours(strength: float = 0.2) -> Augment:
-    """Changes contrast, brightness and saturation of each image: factors within 1 - strength .. 1 + strength, and a shift of up
-    to strength times 64.
+def change_colours(colours: float = 0.2) -> Augment:
+    """Changes contrast, brightness and saturation of each image: factors within 1 - colours .. 1 + colours, and a shift of up
+    to colours times 64.
 
     Input   image  (batch, height, width, channels) float32, 0..255
     Output  image  same shape; it may leave that range
 
     Raises:
-        InputError: strength is not in [0, 1).
+        InputError: colours is not in [0, 1).
     """
-    if not 0 <= strength < 1:
-        raise InputError(f"strength must be in [0, 1), got {strength}")
+    if not 0 <= colours < 1:
+        raise InputError(f"colours must be in [0, 1), got {colours}")
 
     def augment(raw: dict[str, Any], seeds: tf.Tensor, fetch: Any = None) -> dict[str, Any]:
         image = tf.cast(raw["image"], tf.float32)
-        contrast, shift, saturation = tf.unstack(strength * (2.0 * uniforms(seeds, (3, 1, 1, 1)) - 1.0), axis=1)
+        contrast, shift, saturation = tf.unstack(colours * (2.0 * uniforms(seeds, (3, 1, 1, 1)) - 1.0), axis=1)
         image = (image - 127.5) * (1.0 + contrast) + 127.5 + 64.0 * shift
         grey = tf.reduce_mean(image, axis=-1, keepdims=True)
         return {**raw, "image": grey + (image - grey) * (1.0 + saturation)}

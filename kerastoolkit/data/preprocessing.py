@@ -30,12 +30,7 @@ def standardise(images: Data, *, size: tuple[int, int] | None = None) -> keras.M
     pixels = outputs = keras.Input(shape, name="image")
     if size is not None and tuple(size) != tuple(shape[:2]):
         outputs = ResizeImages(*size, name="resize")(outputs)
-    outputs = keras.layers.Normalization(
-        mean=[float(value) for value in images.about["mean"]],
-        variance=[float(value) ** 2 for value in images.about["std"]],
-        name="standardise",
-    )(outputs)
-    return keras.Model(pixels, outputs, name="preprocess")
+    return keras.Model(pixels, _standardisation(images)(outputs), name="preprocess")
 
 
 def standardise_sized(images: Data, *, size: tuple[int, int] | None, imagenet: bool = False) -> keras.Model:
@@ -57,13 +52,16 @@ def standardise_sized(images: Data, *, size: tuple[int, int] | None, imagenet: b
         raise InputError(f"size must be at least 1 x 1, got {size[0]} x {size[1]}")
     pixels = keras.Input((*(size or (None, None)), images.about["channels"]), name="image")
     sizes = keras.Input((2,), dtype="int32", name="size")
-    if imagenet:
-        outputs = BlueGreenRed(name="standardise")(pixels)
-    else:
-        outputs = keras.layers.Normalization(
-            mean=[float(value) for value in images.about["mean"]],
-            variance=[float(value) ** 2 for value in images.about["std"]], name="standardise")(pixels)  # fmt: skip
+    outputs = (BlueGreenRed(name="standardise") if imagenet else _standardisation(images))(pixels)
     return keras.Model({"image": pixels, "size": sizes}, {"image": outputs, "size": sizes}, name="preprocess")
+
+
+def _standardisation(images: Data) -> keras.layers.Layer:
+    return keras.layers.Normalization(
+        mean=[float(value) for value in images.about["mean"]],
+        variance=[float(value) ** 2 for value in images.about["std"]],
+        name="standardise",
+    )
 
 
 def window_features(series: Data) -> keras.Model:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from kerastoolkit.data.coco_files import has_coco_layout
 from kerastoolkit.data.corpus import corpora_folder
 from kerastoolkit.data.mask_folders import has_masks, mask_folder
 from kerastoolkit.data.windows import image_windows, with_class_truths
@@ -112,7 +113,7 @@ def read(data: str, *, ignore: int = IGNORED, names: tuple[str, ...] = (), valid
          only: tuple[str, ...] = (), limit: int | None = None) -> tuple[str, Splits, dict[str, Any]]:  # fmt: skip
     """The name, the splits with image and truth alone, and the facts of what ``segmented_images`` takes; its errors."""
     chosen = {} if validation is None else {"validation": validation}
-    is_coco = data == "coco" or is_coco_folder(data)
+    is_coco = data == "coco" or has_coco_layout(data)
     if only and not is_coco:
         raise InputError(f"only is for data in COCO layout, got {','.join(only)} for {data}")
     if data in ("sample", "shapes"):
@@ -140,12 +141,7 @@ def read(data: str, *, ignore: int = IGNORED, names: tuple[str, ...] = (), valid
 
 def is_segmented(data: str) -> bool:
     """Whether a name is one of segmented images, or a path that of a folder of them."""
-    return data in KNOWN or is_coco_folder(data) or has_masks(data)
-
-
-def is_coco_folder(data: str) -> bool:
-    """Whether a path is a folder in COCO layout with objects: it has annotations/instances_*.json."""
-    return any(Path(data).expanduser().glob("annotations/instances_*.json"))
+    return data in KNOWN or has_coco_layout(data) or has_masks(data)
 
 
 def _camvid(chosen: dict[str, Any]) -> tuple[Splits, dict[str, Any]]:

@@ -41,11 +41,13 @@ def load_encoder_weights(model: keras.Model, name: str, batch_norm: bool, weight
     if weights != "imagenet":
         load_image_weights(model, weights, reference=None)
         return
+    if batch_norm:
+        raise ValueError(f"weights must be None or a file for {name} with batch_norm, got 'imagenet': there are no such weights")
     options = {}
     if name.startswith("vgg"):
         # Nine tenths of VGG's numbers are in its dense layers, which are fetched only where they have a place.
         has_place = any(layer.name == "fc6" and layer.filters == 4096 for layer in model.layers)
-        options = {"batch_norm": batch_norm, "head": "imagenet" if has_place else "cifar"}
+        options = {"head": "imagenet" if has_place else "cifar"}
     copy_encoder(model, getattr(vgg if name.startswith("vgg") else resnet, name)(weights="imagenet", **options))
 
 

@@ -257,8 +257,8 @@ def test_strength_0_changes_no_colour():
         (lambda: move_with_masks(scale=(1.5, 0.5)), "the second not below the first, got 1.5 and 0.5"),
         (lambda: move_with_masks(scale=(1.0, float("inf"))), "got 1.0 and inf"),
         (lambda: move_with_masks(rotation=-1.0), "rotation must be at least 0, got -1.0"),
-        (lambda: change_colours(1.0), r"strength must be in \[0, 1\), got 1.0"),
-        (lambda: change_colours(-0.1), r"strength must be in \[0, 1\), got -0.1"),
+        (lambda: change_colours(1.0), r"colours must be in \[0, 1\), got 1.0"),
+        (lambda: change_colours(-0.1), r"colours must be in \[0, 1\), got -0.1"),
     ],
 )
 def test_wrong_values_are_refused_with_the_rule_and_the_value(make, message):

@@ -102,10 +102,10 @@ def test_sides_that_convolutions_without_padding_do_not_fit_are_refused(depth, s
         ({"classes": 2.5}, "classes must be a positive integer, got 2.5"),
         ({"input_shape": (0, 32, 3)}, r"input_shape must be \(height, width, channels\), got \(0, 32, 3\)"),
         ({"weights": "none.h5"}, "weights must be None, 'imagenet' or an existing file, got 'none.h5'"),
-        ({"weights": "imagenet"}, "weights must be None or a file for this vgg11, got 'imagenet'"),
+        ({"weights": "imagenet"}, "weights must be None or a file for vgg11 with batch_norm, got 'imagenet'"),
         ({"weights": "imagenet", "encoder": "resnet18"}, "weights must be None or a file for this resnet18, got 'imagenet'"),
         # With batch norm, which there is by default, VGG has no such weights either.
-        ({"weights": "imagenet", "encoder": "vgg16"}, "weights must be None or a file for this vgg16, got 'imagenet'"),
+        ({"weights": "imagenet", "encoder": "vgg16"}, "weights must be None or a file for vgg16 with batch_norm, got 'imagenet'"),
     ],
 )
 def test_an_argument_that_unet_with_encoder_does_not_take_is_refused(arguments, message):
