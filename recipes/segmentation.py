@@ -63,7 +63,7 @@ def camvid_unet(
 
 def camvid_fcn8s(
     *, backbone: str = "vgg16", batch_norm: bool = True, fc_width: int = 1024, dropout: float = 0.5, stride: int = 8,
-    start: str | None = None, weights: str | None = None, height: int = 180, width: int = 240, epochs: int = 40,
+    start: str | None = None, weights: str | None = None, height: int = 180, width: int = 240, epochs: int = 36,
     batch_size: int = 8, learning_rate: float = 0.001, weight_decay: float = 0.01, loss: str = "cross_entropy",
     dice: float = 1.0, balance: float = 0.5, scale: tuple[float, float] = (0.75, 1.5), colours: float = 0.2,
     ignore: int = 11, data: str = "camvid",
