@@ -296,7 +296,9 @@ def _value_of(parameter: Parameter, text: str) -> Any:
             return _value(kind, text)
         except ValueError:
             continue
-    raise CatalogError(f"{parameter.name} must be {parameter.annotation}, got {text!r}")
+    several = isinstance(parameter.default, tuple) and parameter.default
+    example = f", such as {','.join(map(str, parameter.default))}" if several else ""
+    raise CatalogError(f"{parameter.name} must be {parameter.annotation}{example}, got {text!r}")
 
 
 def _value(kind: str, text: str) -> Any:

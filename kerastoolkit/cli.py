@@ -218,7 +218,7 @@ def evaluate_command(run: str, split: str, data: str | None, data_dir: str | Non
         record, report = evaluate(run, split=split, data=data, data_dir=data_dir, settings=_pairs(settings))
     if as_json:
         return print_json(record)
-    print_facts({key: value for key, value in record.items() if key not in ("figures", "baselines", "notes")})
+    print_facts({key: value for key, value in record.items() if key not in ("figures", "baselines", "tables", "notes")})
     methods = {record["recipe"]: record["figures"], **record["baselines"]}
     columns = list(dict.fromkeys(name for figures in methods.values() for name in figures))
     rows = [{"method": name, **{key: each.get(key) for key in columns}} for name, each in methods.items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -53,9 +54,11 @@ def evaluate(
     report = task.score(answered(serving, examples, split, answering, task.answered_at_once), examples, serving, **scoring)
     result = {
         "run": str(folder), "recipe": record["recipe"], "data": examples.name, "split": split, "examples": source.size,
-        "figures": report.figures, "baselines": report.baselines, **({"settings": scoring} if scoring else {}),
-        **({"notes": list(report.notes)} if report.notes else {}), "seconds": round(time.monotonic() - began, 2),
+        "figures": report.figures, "baselines": report.baselines, **({"tables": report.tables} if report.tables else {}),
+        **({"settings": scoring} if scoring else {}), **({"notes": list(report.notes)} if report.notes else {}),
+        "seconds": round(time.monotonic() - began, 2),
     }  # fmt: skip
+    result = _without_nan(result)
     if data is None:
         suffix = "" if split == "test" else f"-{split}"
         (folder / "plots").mkdir(exist_ok=True)
@@ -83,6 +86,15 @@ def answered(
 
 def _arrays(tensors: dict[str, Any]) -> dict[str, np.ndarray]:
     return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
+def _without_nan(value: Any) -> Any:
+    """The same for JSON, which knows no NaN and no infinity: null in their place."""
+    if isinstance(value, dict):
+        return {name: _without_nan(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _other(data: str, record: dict[str, Any], serving: Any) -> dict[str, Any]:

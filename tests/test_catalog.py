@@ -195,7 +195,7 @@ def test_a_setting_becomes_a_value_of_the_annotated_type(pebbles, setting, value
         ("learning_rate=nan", "learning_rate must be float"),
         ("noisy=1", "noisy must be bool"),
         ("filters=4,x", r"filters must be tuple\[int, \.\.\.\]"),
-        ("size=1,2,3", r"size must be tuple\[int, int\]"),
+        ("size=1,2,3", r"size must be tuple\[int, int\], such as 4,4, got '1,2,3'"),
         ("limit=x", r"limit must be int \| None"),
         ("epoch=3", r"no setting epoch; did you mean epochs\? \(it has: epochs, learning_rate, data, "),
         ("epochs", "must be NAME=VALUE, got epochs"),

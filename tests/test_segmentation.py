@@ -125,6 +125,7 @@ def test_things_told_by_colour_are_learned_and_scored_at_the_images_own_sizes(ru
     assert [row["class"] for row in report.tables["by class"]] == list(CLASSES)
     tested = strictly((run / "evaluation.json").read_text())
     assert tested["figures"] == record["figures"] and tested["data"] == folder.name
+    assert tested["tables"] == report.tables
     assert {path.stem for path in (run / "plots").iterdir()} == {"curves", "confusion", "worst"}
 
 
@@ -191,6 +192,8 @@ def test_masks_in_colours_with_a_class_that_no_image_has_go_all_the_way(tmp_path
     record = strictly(output)
     assert strictly((run / "evaluation.json").read_text()) == record
     assert all(np.isfinite(list(record["figures"].values())))
+    absent = record["tables"]["by class"][-1]
+    assert (absent["class"], absent["images"], absent["boundary_f1"]) == ("unicorn", 0, None)  # NaN in the table itself
     status, output, errors = command("evaluate", str(run))
     assert status == 0, errors
     (unicorn,) = (line.split() for line in output.splitlines() if line.startswith("unicorn"))

@@ -15,7 +15,7 @@ from kerastoolkit.data.corpus import corpora_folder
 from kerastoolkit.data.mask_folders import has_masks, mask_folder
 from kerastoolkit.data.windows import image_windows, with_class_truths
 from kerastoolkit.experiment import Data, InputError, Source, described
-from kerastoolkit.serving.class_maps import IGNORED, ClassCoding, decode_class_map, index_coding
+from kerastoolkit.serving.class_maps import IGNORED, ClassCoding, decode_class_map, index_coding, voc_palette
 
 KNOWN = ("shapes", "camvid", "oxford_iiit_pet", "coco")
 # The classes of CamVid and their colours, in the order of their labels (Badrinarayanan et al. 2017, SegNet, section 4).
@@ -121,7 +121,8 @@ def read(data: str, *, ignore: int = IGNORED, names: tuple[str, ...] = (), valid
 
         return "shapes", *made_shapes()
     if data == "camvid":
-        return data, *_camvid(chosen)
+        path, ignore, names = folder_by_hand(data), CAMVID_VOID, tuple(CAMVID)
+        return data, *_masks(path, ignore=ignore, names=names, **chosen)
     if data == "oxford_iiit_pet":
         from kerastoolkit.data.pets import pets
 
@@ -136,7 +137,7 @@ def read(data: str, *, ignore: int = IGNORED, names: tuple[str, ...] = (), valid
         from kerastoolkit.data.coco_masks import coco_folder
 
         return path.resolve().name, *coco_folder(str(path), only=only, limit=limit, **chosen)
-    return path.resolve().name, *mask_folder(path, ignore=ignore, names=names, **chosen)
+    return path.resolve().name, *_masks(path, ignore=ignore, names=names, **chosen)
 
 
 def is_segmented(data: str) -> bool:
@@ -144,10 +145,10 @@ def is_segmented(data: str) -> bool:
     return data in KNOWN or has_coco_layout(data) or has_masks(data)
 
 
-def _camvid(chosen: dict[str, Any]) -> tuple[Splits, dict[str, Any]]:
-    """CamVid (Brostow et al. 2009) with 11 classes, as SegNet's authors give it: 367, 101 and 233 street scenes."""
-    splits, about = mask_folder(folder_by_hand("camvid"), ignore=CAMVID_VOID, names=tuple(CAMVID), **chosen)
-    if about["classes"] == tuple(CAMVID):
+def _masks(path: Path, **chosen: Any) -> tuple[Splits, dict[str, Any]]:
+    """``mask_folder``, with the usual colours where the classes are CamVid's and the folder tells no colours of its own."""
+    splits, about = mask_folder(path, **chosen)
+    if about["classes"] == tuple(CAMVID) and about["palette"] == voc_palette(len(CAMVID), first=1):
         about["palette"] = tuple(CAMVID.values())
     return splits, about
 

@@ -107,6 +107,12 @@ def test_camvid_has_its_names_and_colours_and_no_class_for_void(data_dir):
     assert data.about["classes"] == tuple(CAMVID) and data.about["palette"] == tuple(CAMVID.values())
     expected = np.where(values == 11, IGNORED, values)
     np.testing.assert_array_equal(data.validation.fetch([0])["mask"][0], expected)
+    by_path = segmented_images(str(data_dir / "camvid"), 6, 8, ignore=11, names=tuple(CAMVID))
+    assert by_path.about["palette"] == data.about["palette"]
+    greens = "".join(f"{name},0,{100 + number},0\n" for number, name in enumerate(CAMVID))
+    (data_dir / "camvid" / "palette.csv").write_text("name,r,g,b\n" + greens)
+    own = segmented_images("camvid", 6, 8)
+    assert own.about["classes"] == tuple(CAMVID) and own.about["palette"][1] == (0, 101, 0)
 
 
 def test_where_camvid_is_missing_it_says_where_it_can_be_had(data_dir):
