@@ -43,8 +43,10 @@ class CropLike(keras.layers.Layer):
     def call(self, x, like):
         if None not in x.shape[1:3] and tuple(x.shape[1:3]) == tuple(like.shape[1:3]):
             return x  # the gradient of a slice writes all of it once more
+        batch, _, _, channels = ops.shape(x)
         height, width = ops.shape(like)[1:3]
-        return x[:, :height, :width]
+        # Not x[:, :height, :width], whose gradient takes TensorFlow some ten times as long.
+        return ops.slice(x, (0, 0, 0, 0), (batch, height, width, channels))
 
     def compute_output_spec(self, x, like):
         return keras.KerasTensor((x.shape[0], *like.shape[1:3], x.shape[3]), dtype=x.dtype)
