@@ -19,7 +19,7 @@ from kerastoolkit.tasks.segmentation import segmentation
 
 def shapes_unet(
     *, filters: int = 16, depth: int = 3, batch_norm: bool = True, up: str = "transpose", padding: str = "same",
-    dropout: float = 0.0, height: int = 96, width: int = 96, epochs: int = 8, batch_size: int = 8,
+    dropout: float = 0.0, height: int = 96, width: int = 96, epochs: int = 9, batch_size: int = 8,
     learning_rate: float = 0.006, weight_decay: float = 0.01, loss: str = "cross_entropy", dice: float = 1.0,
     balance: float = 0.0, border_weights: bool = False, scale: tuple[float, float] = (1.0, 1.0), colours: float = 0.0,
     tiles: bool = False, ignore: int = 255, data: str = "shapes",

@@ -44,6 +44,11 @@ def move_with_masks(*, scale: tuple[float, float] = (0.75, 1.5), rotation: float
     def augment(raw: dict[str, Any], seeds: tf.Tensor, fetch: Any = None) -> dict[str, Any]:
         height, width = (float(size) for size in raw["mask"].shape[1:3])
         draws = uniforms(seeds, (5,))
+        image = tf.cast(tf.ensure_shape(raw["image"], (*raw["mask"].shape, None)), tf.float32)
+        if low == high == 1 and not rotation:  # what follows comes to the same, in more time
+            mirrored = (draws[:, 2] < 0.5) & flip
+            moving = {"image": image, **{name: raw[name] for name in ("mask", "weight") if name in raw}}
+            return {**raw, **{name: _mirrored(values, mirrored) for name, values in moving.items()}}
         size = tf.exp(math.log(low) + (math.log(high) - math.log(low)) * draws[:, 0])
         angle = math.radians(rotation) * (2.0 * draws[:, 1] - 1.0)
         mirror = tf.where(draws[:, 2] < 0.5, -1.0, 1.0) if flip else tf.ones_like(size)
@@ -62,7 +67,6 @@ def move_with_masks(*, scale: tuple[float, float] = (0.75, 1.5), rotation: float
                 images=values, transforms=transforms, output_shape=tf.shape(values)[1:3], interpolation=interpolation,
                 fill_mode="CONSTANT", fill_value=beyond)  # fmt: skip
 
-        image = tf.cast(tf.ensure_shape(raw["image"], (*raw["mask"].shape, None)), tf.float32)
         changed = {"image": moved(image, "BILINEAR", 127.5),
                    "mask": moved(raw["mask"][..., None], "NEAREST", float(IGNORED))[..., 0]}  # fmt: skip
         if "weight" in raw:
@@ -70,6 +74,12 @@ def move_with_masks(*, scale: tuple[float, float] = (0.75, 1.5), rotation: float
         return {**raw, **changed}
 
     return augment
+
+
+def _mirrored(values: tf.Tensor, which: tf.Tensor) -> tf.Tensor:
+    """(batch, height, width, ...) with those of ``which`` (batch,) mirrored left and right."""
+    which = tf.reshape(which, (-1, *[1] * (len(values.shape) - 1)))
+    return tf.where(which, tf.reverse(values, axis=[2]), values)
 
 
 def change_colours(colours: float = 0.2) -> Augment:
@@ -87,6 +97,8 @@ def change_colours(colours: float = 0.2) -> Augment:
 
     def augment(raw: dict[str, Any], seeds: tf.Tensor, fetch: Any = None) -> dict[str, Any]:
         image = tf.cast(raw["image"], tf.float32)
+        if not colours:
+            return {**raw, "image": image}
         contrast, shift, saturation = tf.unstack(colours * (2.0 * uniforms(seeds, (3, 1, 1, 1)) - 1.0), axis=1)
         image = (image - 127.5) * (1.0 + contrast) + 127.5 + 64.0 * shift
         grey = tf.reduce_mean(image, axis=-1, keepdims=True)
