@@ -132,6 +132,14 @@ def test_scale_1_without_turn_mirrors_about_half_of_the_images_and_leaves_the_ot
     assert 160 < mirrored.sum() < 240  # 200 expected, standard deviation 10
 
 
+def test_mirroring_alone_is_what_the_map_does_at_scale_1():
+    raw, hardly = repeated(16, **coordinates()), (1.0, 1.0 + 1e-9)
+    alone, mapped = (move_with_masks(scale=scale)(raw, seeds(16)) for scale in ((1.0, 1.0), hardly))
+    np.testing.assert_allclose(alone["image"], mapped["image"], atol=1e-3)
+    for name in ("mask", "weight"):
+        np.testing.assert_array_equal(alone[name], mapped[name])
+
+
 @pytest.mark.parametrize(("turn", "mirror", "expected"), [
     (1.0, 0.9, [[3, 6, 9], [2, 5, 8], [1, 4, 7]]),  # to the left, a quarter
     (0.0, 0.9, [[7, 4, 1], [8, 5, 2], [9, 6, 3]]),
