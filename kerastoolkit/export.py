@@ -108,8 +108,7 @@ def _compare(serving: keras.Model, path: Path, probe: dict[str, Any], endpoints:
     loaded = tf.saved_model.load(path)  # kept in a name: its variables are gone with it
     for endpoint, model in endpoints.items():
         tensors = {tensor.name: _made_up(tensor, probe) for tensor in model.inputs}
-        # In a graph, as ``evaluate`` and ``predict`` answer: operations one by one round otherwise, which shows in the probabilities
-        # of large logits.
+        # In a graph, as ``evaluate`` and ``predict`` answer: operations one by one round otherwise, which large logits show.
         expected = tf.function(functools.partial(call, model))(tensors)
         actual = loaded.signatures[signature_name(endpoint)](**tensors)
         for name, value in expected.items():
