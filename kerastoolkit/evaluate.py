@@ -58,7 +58,7 @@ def evaluate(
         **({"settings": scoring} if scoring else {}), **({"notes": list(report.notes)} if report.notes else {}),
         "seconds": round(time.monotonic() - began, 2),
     }  # fmt: skip
-    result = _without_nan(result)
+    result = _for_json(result)
     if data is None:
         suffix = "" if split == "test" else f"-{split}"
         (folder / "plots").mkdir(exist_ok=True)
@@ -88,12 +88,13 @@ def _arrays(tensors: dict[str, Any]) -> dict[str, np.ndarray]:
     return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
-def _without_nan(value: Any) -> Any:
-    """The same for JSON, which knows no NaN and no infinity: null in their place."""
+def _for_json(value: Any) -> Any:
+    """The same for JSON, which knows no NumPy and no NaN or infinity: null in their place."""
     if isinstance(value, dict):
-        return {name: _without_nan(each) for name, each in value.items()}
+        return {name: _for_json(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_nan(each) for each in value]
+        return [_for_json(each) for each in value]
+    value = value.item() if isinstance(value, np.generic) else value
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
