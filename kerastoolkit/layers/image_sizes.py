@@ -45,7 +45,7 @@ class CropLike(keras.layers.Layer):
             return x  # the gradient of a slice writes all of it once more
         batch, _, _, channels = ops.shape(x)
         height, width = ops.shape(like)[1:3]
-        # Not x[:, :height, :width], whose gradient takes TensorFlow some ten times as long.
+        # Not x[:, :height, :width], whose gradient is slow in TensorFlow: 31 ms of the 1,040 of a step of camvid-unet.
         return ops.slice(x, (0, 0, 0, 0), (batch, height, width, channels))
 
     def compute_output_spec(self, x, like):
