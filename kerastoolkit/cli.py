@@ -43,7 +43,7 @@ def main(recipe: Callable[..., Any] | None = None, arguments: list[str] | None =
         if wishes["traceback"]:
             sys.excepthook(*sys.exc_info())
         message, status = _told(error)
-        click.echo(f"error: {message}", err=True)
+        click.echo("\n".join([f"error: {message}", *_notes(error)]), err=True)
     sys.exit(status)
 
 
@@ -57,6 +57,12 @@ def _told(error: Exception) -> tuple[str, int]:
         return " ".join(str(error).split()), 1
     first_line = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {first_line} (--traceback shows where)", 1
+
+
+def _notes(error: Exception) -> list[str]:
+    """What an InputError tells besides, a line each: the further faults of a data set."""
+    notes = getattr(error, "__notes__", ()) if isinstance(error, InputError) else ()
+    return [" ".join(note.split()) for note in notes]
 
 
 def _note_traceback(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -239,22 +245,26 @@ def evaluate_command(run: str, split: str, data: str | None, data_dir: str | Non
     'predict runs/multi30k-transformer/1 "Ein Hund läuft." letters.txt --set beams=1',
     'predict runs/squad-bert/1 "When was it built?" article.txt',
     'predict runs/bert-pretrain/1 "The capital of France is [MASK]."',
+    "predict runs/bccd-yolov8n/1 photographs/ --conf 0.4 --out answers",
 )
 @click.argument("target", metavar="RUN|SAVEDMODEL")
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
 @click.option("--out", metavar="DIR", help="Draw each input with its answer into this folder.")
 @click.option("--set", "settings", metavar="K=V", multiple=True, help="Change a setting of the answer; repeatable.")
+@click.option("--conf", metavar="SCORE", help="The score that a detector's box must exceed: short for --set conf=SCORE.")
 @_as_json
-def predict_command(target: str, inputs: tuple[str, ...], out: str | None, settings: tuple[str, ...], as_json: bool) -> None:
+def predict_command(target: str, inputs: tuple[str, ...], out: str | None, settings: tuple[str, ...], conf: str | None,
+                    as_json: bool) -> None:  # fmt: skip
     """Answer for inputs of your own.
 
     Images for a classifier, a CSV file for a forecaster, a prompt for a language model, whose settings are temperature, top_k,
     length and seed; for word vectors a word, "king - man + woman" or "cup ~ mug", and the setting count; for a translator a
     sentence or a file of lines, for a summariser a text or a file of one, with the settings beams, length_penalty,
     no_repeat_ngram, longest, temperature, top_k, top_p and seed. For BERT texts or files of lines, two of a pair parted by |||,
-    in which words may be [MASK]; for question answering questions, and last the text that they are about, or its file.
+    in which words may be [MASK]; for question answering questions, and last the text that they are about, or its file. For a
+    detector images, with the settings conf and iou; --out also gets coco_results.json, all boxes in COCO's format.
     """
-    chosen = _pairs(settings)
+    chosen = _pairs((*settings, *([] if conf is None else [f"conf={conf}"])))
     with _verb(None, as_json):
         from kerastoolkit.predict import predict
 
@@ -313,8 +323,8 @@ def data_prepare_command(name: str, data_dir: str | None) -> None:
 @click.option("--out", metavar="FILE", help="The picture to write.  [default: <name>-<split>.png]")
 @_data_dir
 def data_inspect_command(name: str, split: str, out: str | None, data_dir: str | None) -> None:
-    """Draw some examples, and count them all: of a data set, a folder of images, with masks or without, or in COCO layout, a CSV
-    file, texts with labels or without, tagged words, sentence pairs, documents, questions."""
+    """Draw some examples, and count them all: of a data set, a folder of images, with masks, with boxes or without, a CSV file,
+    texts with labels or without, tagged words, sentence pairs, documents, questions."""
     picture = Path(out or f"{Path(name).resolve().name}-{split}.png")
     if not picture.parent.is_dir():
         raise InputError(f"the folder of --out does not exist: {picture.parent}")

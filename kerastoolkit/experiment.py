@@ -128,6 +128,10 @@ class Task:
         answered_at_once: examples that ``evaluate`` and ``predict`` answer at once, at most; what the answers' memory allows.
         files: (raw inputs of one example, its answers) -> {end of a file's name: contents}, which ``predict`` writes beside
             what it draws.
+        summary: (names, answers of each input) -> {name of a file: contents}, which ``predict`` writes once, beside what it draws
+            of each.
+        stages: serving model -> {name: function}, its parts, which give its answers one after the other, each a dict to a dict;
+            ``predict`` tells how long each takes. None where that is of no interest.
         description: how to make this record again; filled in by ``described``.
     """
 
@@ -150,6 +154,8 @@ class Task:
     formats: dict[str, Callable[[Any, Path], None]] = field(default_factory=dict)
     answered_at_once: int = 250
     files: Callable[[dict[str, Any], dict[str, Any]], dict[str, bytes]] | None = None
+    summary: Callable[[list[str], list[dict[str, Any]]], dict[str, bytes]] | None = None
+    stages: Callable[[Any], dict[str, Callable[[dict[str, Any]], dict[str, Any]]]] | None = None
     description: dict[str, Any] = field(default_factory=dict)
 
 
@@ -168,6 +174,7 @@ class Experiment:
         batch_tokens: where given, a step has as many examples, of much the same lengths, as keep their longest text times their
             number within it, but never more than ``batch_size``; the training source needs ``lengths``.
         augment: (raw batch, seeds (batch, 2) int32, fetch) -> raw batch, on training examples only; stateless.
+        closing_epochs, closing_augment: in the last so many epochs training examples are augmented by this instead.
         callbacks: Keras callbacks; those with state must have ``get_state`` and ``set_state``, or be Keras' own
             EarlyStopping or ReduceLROnPlateau.
         jit_compile: compile the whole training step with XLA. On CPUs it costs convolutional networks dearly; recurrent layers
@@ -183,6 +190,8 @@ class Experiment:
     batch_size: int
     batch_tokens: int | None = None
     augment: Callable[..., dict[str, Any]] | None = None
+    closing_epochs: int = 0
+    closing_augment: Callable[..., dict[str, Any]] | None = None
     callbacks: tuple[Any, ...] = ()
     jit_compile: bool = False
 
@@ -190,6 +199,8 @@ class Experiment:
         for name in ("epochs", "batch_tokens", "batch_size"):  # the recipes make the last of the one before
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.closing_epochs < 0:
+            raise InputError(f"closing_epochs must be at least 0, got {self.closing_epochs}")
 
 
 def chosen_settings(defaults: dict[str, Any], given: dict[str, str], *, of: str) -> dict[str, Any]:

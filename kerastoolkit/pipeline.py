@@ -134,8 +134,18 @@ def _mix(x):
 
 def training_batches(experiment: Experiment, *, seed: int, start: int, end: int) -> tf.data.Dataset:
     """(network inputs, targets) of the steps start .. end - 1."""
-    source, batches = experiment.data.train, batches_of(experiment)
-    fetch, largest = decoded_fetch(experiment, source), batches.largest
+    batches = batches_of(experiment)
+    closing = batches.steps * max(0, experiment.epochs - experiment.closing_epochs)
+    spans = [(start, end, experiment.augment)]
+    if experiment.closing_epochs and closing < end:
+        spans = [(start, closing, experiment.augment), (max(start, closing), end, experiment.closing_augment)]
+    parts = [_training_batches(experiment, batches, seed, *span) for span in spans if span[0] < span[1] or len(spans) == 1]
+    return _ahead(functools.reduce(tf.data.Dataset.concatenate, parts))
+
+
+def _training_batches(experiment: Experiment, batches: Batches, seed: int, start: int, end: int,
+                      augment: Callable[..., dict[str, Any]] | None) -> tf.data.Dataset:  # fmt: skip
+    fetch, largest = decoded_fetch(experiment, experiment.data.train), batches.largest
 
     # A fetch that refuses its file keeps its one line: autograph would wrap the error in pages.
     @tf.autograph.experimental.do_not_convert
@@ -143,8 +153,8 @@ def training_batches(experiment: Experiment, *, seed: int, start: int, end: int)
         if experiment.batch_tokens is not None:  # else all are full, and their size is known beforehand
             indices, seeds = indices[:count], seeds[:count]
         raw = fetch(indices)
-        if experiment.augment is not None:
-            raw = experiment.augment(raw, seeds, fetch)
+        if augment is not None:
+            raw = augment(raw, seeds, fetch)
         return _encoded(experiment, raw, seeds)
 
     # Those of many steps at once: TensorFlow takes longer to call Python than Python to count them.
@@ -162,7 +172,7 @@ def training_batches(experiment: Experiment, *, seed: int, start: int, end: int)
     # A stage of its own: a Python function inside the parallel map would make it sequential. Not from_generator, which TensorFlow
     # 2.21 lets change how the whole process gives memory back: see ``kerastoolkit.memory``.
     blocks = tf.data.Dataset.range(start, end, STEPS_IN_A_BLOCK).map(numbers)
-    return _ahead(blocks.unbatch().map(batch, num_parallel_calls=os.cpu_count(), deterministic=True))
+    return blocks.unbatch().map(batch, num_parallel_calls=os.cpu_count(), deterministic=True)
 
 
 def validation_batches(experiment: Experiment, *, seed: int) -> tf.data.Dataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from kerastoolkit.checkpoints import write_file
 from kerastoolkit.experiment import InputError, RunError, chosen_settings, rebuild
 from kerastoolkit.export import DESCRIPTION, endpoints_of, signature_name
 from kerastoolkit.pipeline import call, naming_refused
+from kerastoolkit.progress import say
 from kerastoolkit.runs import find_finished_run
 from kerastoolkit.serving.model import load_serving_model, with_settings
 
@@ -38,16 +40,16 @@ def predict(
         InputError: the target is neither, an input is not what the task reads, or a setting is not one of the task's.
         RunError: a picture could not be written.
     """
-    answer, description = _load(target)
+    answer, description, stages = _load(target)
     task = rebuild(description)
     chosen = chosen_settings(task.settings, settings or {}, of=task.name)
     names, raw = task.read(inputs)
-    rows = []
+    rows, all_answers = [], []
     at_once = min(MOST_AT_ONCE, task.answered_at_once)
     for start in range(0, len(names), at_once):
         part = {name: values[start : start + at_once] for name, values in raw.items()}
         tensors = with_settings(_tensors(part), chosen)
-        if start == 0 and len(names) >= BATCHES_WORTH_A_GRAPH * at_once:
+        if stages is None and start == 0 and len(names) >= BATCHES_WORTH_A_GRAPH * at_once:
             answer = _as_graph(answer, tensors)
         with naming_refused():
             answers = {name: np.asarray(values) for name, values in answer(tensors).items()}
@@ -61,10 +63,46 @@ def predict(
                 for ending, contents in files.items():
                     # The number keeps apart inputs of the same name from different folders.
                     _write(Path(out), f"{start + i + 1:03d}-{_stem(name)}{ending}", contents)
+                if task.summary:
+                    all_answers.append(answered)
+    if stages is not None:
+        stages.say()
+    if out is not None and task.summary:
+        for name, contents in task.summary(names, all_answers).items():
+            _write(Path(out), name, contents)
     return rows
 
 
-def _load(target: str) -> tuple[Callable[[dict[str, tf.Tensor]], dict[str, Any]], dict[str, Any]]:
+class _Stages:
+    """A serving model in parts, one after the other, and how long each takes."""
+
+    def __init__(self, functions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]]):
+        self.functions = {name: tf.function(function, reduce_retracing=True) for name, function in functions.items()}
+        self.seconds = dict.fromkeys(functions, 0.0)
+        self.examples = 0
+
+    def __call__(self, tensors: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        if not self.examples:
+            self._run(tensors)  # the first time takes longer, as it makes the graphs
+            self.seconds = dict.fromkeys(self.seconds, 0.0)
+        self.examples += len(next(iter(tensors.values())))
+        return self._run(tensors)
+
+    def _run(self, tensors: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        for name, function in self.functions.items():
+            began = time.perf_counter()
+            tensors = function(tensors)
+            for tensor in tensors.values():
+                tensor.numpy()
+            self.seconds[name] += time.perf_counter() - began
+        return tensors
+
+    def say(self) -> None:
+        each = ", ".join(f"{name} {1000 * seconds / self.examples:.1f}" for name, seconds in self.seconds.items())
+        say(f"milliseconds per input: {each}")
+
+
+def _load(target: str) -> tuple[Callable[[dict[str, tf.Tensor]], dict[str, Any]], dict[str, Any], _Stages | None]:
     path = Path(target)
     if (path / "saved_model.pb").is_file():
         if not (path / DESCRIPTION).is_file():
@@ -74,11 +112,15 @@ def _load(target: str) -> tuple[Callable[[dict[str, tf.Tensor]], dict[str, Any]]
         signature = loaded.signatures[signature_name(rebuild(description).asks)]
         taken = signature.structured_input_signature[1]
         # The default argument keeps the loaded model alive as long as the function.
-        return lambda tensors, loaded=loaded: signature(**{name: tensors[name] for name in taken}), description
+        return lambda tensors, loaded=loaded: signature(**{name: tensors[name] for name in taken}), description, None
     folder, record = find_finished_run(target)
     task = rebuild(record["task"])
-    model = endpoints_of(load_serving_model(folder), task)[task.asks]
-    return lambda tensors: call(model, tensors), record["task"]
+    serving = load_serving_model(folder)
+    if task.stages is not None:
+        stages = _Stages(task.stages(serving))
+        return stages, record["task"], stages
+    model = endpoints_of(serving, task)[task.asks]
+    return lambda tensors: call(model, tensors), record["task"], None
 
 
 def _as_graph(answer: Callable[[dict[str, tf.Tensor]], dict[str, Any]], tensors: dict[str, tf.Tensor]) -> Callable[..., Any]:

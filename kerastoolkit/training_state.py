@@ -111,9 +111,9 @@ class State:
         if not self.experiment.data.validation.size:
             return {}
         if self.evaluate_batch is None:
-            # By tokens, each batch has its own size, and shall not have its own graph.
+            # Batches of texts or boxes have sizes of their own, and shall not have graphs of their own.
             self.evaluate_batch = tf.function(lambda inputs, targets: self.values(inputs, targets, training=False)[1:],
-                                              reduce_retracing=self.experiment.batch_tokens is not None)  # fmt: skip
+                                              reduce_retracing=True)  # fmt: skip
             self.validation = validation_batches(self.experiment, seed=seed)
             self.decode = decoder(self.experiment)
         totals: dict[str, float] = {}

@@ -27,8 +27,8 @@ MAY_IMPORT = {
     "metrics": {"boxes", "metrics"},
     "serving": {"boxes", "experiment", "layers", "losses", "serving"},
     "models": {"boxes", "layers", "models", "weights"},
-    "tasks": {"charts", "experiment", "tasks", *BOTTOM},
-    "data": {"charts", "data", "experiment", *BOTTOM},
+    "tasks": {"box_pictures", "charts", "experiment", "tasks", *BOTTOM},
+    "data": {"box_pictures", "charts", "data", "experiment", *BOTTOM},
 }
 NOT_FOR_VERBS = {"cli", "data", "models", "recipes", "tasks"}
 NOT_FOR_RECIPES = {"catalog", "evaluate", "export", "predict", "runs", "show", "terminal", "train"}

@@ -149,6 +149,8 @@ def test_every_example_in_a_help_text_is_an_invocation_that_parses():
         (["evaluate", "last", "--set", "importance_samples"], "a setting must be NAME=VALUE, got importance_samples"),
         (["evaluate", "last", "--set", "seed=1", "--set", "seed=2"], "seed is given twice"),
         (["predict", "last"], "missing argument"),
+        (["predict", "last", "a.png", "--conf", "0.4", "--set", "conf=0.3"], "conf is given twice"),
+        (["predict", "last", "a.png", "--conf"], "requires an argument"),
         (["data", "inspect", "digits", "--out", "nowhere/look.png"], "nowhere"),
         (["data", "inspect", "digits", "--out", "look.doc"], "look.doc"),
     ],
@@ -346,6 +348,14 @@ def test_predict_hands_inputs_over_and_shows_a_row_for_each(run, verb):
     assert json.loads(output) == {
         "predictions": [{"input": "a.png", "label": "7", "probabilities": {"7": 1.0}}]
     }
+
+
+def test_conf_is_a_setting_beside_the_others(run, verb):
+    chosen = []
+    verb("predict", predict=lambda target, inputs, *, out, settings: chosen.append(settings) or [])
+    run("predict", "last", "a.png", "--conf", "0.4", "--set", "iou=0.5")
+    run("predict", "last", "a.png")
+    assert chosen == [{"iou": "0.5", "conf": "0.4"}, {}]
 
 
 def test_export_says_where_it_wrote(run, verb):

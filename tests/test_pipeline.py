@@ -144,3 +144,65 @@ def test_no_iterator_waits_for_tf_datas_own_tuning(experiment):
         pipeline.raw_batches(experiment.data.test, 50),
     ]
     assert [batches.options().autotune.enabled for batches in made] == [False, False, False]
+
+
+# The closing augmentation.
+
+
+def closing_with(experiment, epochs, **changes):
+    """Four epochs, the last so many with the closing augmentation: 100 is added to the labels of the others, 200 to theirs."""
+
+    def mark(number):
+        return lambda raw, seeds, fetch: {**raw, "label": raw["label"] + number}
+
+    changes = {"augment": mark(100), "closing_augment": mark(200), **changes}
+    return dataclasses.replace(experiment, epochs=4, closing_epochs=epochs, **changes)
+
+
+def labels_of(experiment, start, end):
+    return np.array([labels for _, labels in pipeline.training_batches(experiment, seed=0, start=start, end=end)])
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [(-3, 3), (-40, 40), (-5, -1), (-4, 0), (0, 4), (3, 5)],
+    ids=["across", "all", "before", "up to it", "from it on", "after"],
+)  # fmt: skip
+def test_the_last_epochs_are_augmented_by_the_closing_one_from_their_first_step_on(experiment, start, end):
+    steps = pipeline.batches_of(experiment).steps
+    assert steps == 20
+    switch = 2 * steps
+    labels = labels_of(closing_with(experiment, 2), switch + start, switch + end)
+    assert (labels // 100).tolist() == [[1 if step < 0 else 2] * 64 for step in range(start, end)]
+
+
+def test_the_closing_augmentation_gets_the_examples_and_seeds_that_the_other_would(experiment):
+    end, closing = 2 * pipeline.batches_of(experiment).steps + 2, closing_with(
+        experiment, 2, augment=experiment.augment, closing_augment=experiment.augment)  # fmt: skip
+    without = dataclasses.replace(closing, closing_epochs=0)
+    both = [list(pipeline.training_batches(each, seed=0, start=end - 4, end=end)) for each in (closing, without)]
+    for (inputs, labels), (expected_inputs, expected_labels) in zip(*both, strict=True):
+        np.testing.assert_array_equal(labels, expected_labels)
+        np.testing.assert_array_equal(inputs["image"], expected_inputs["image"])
+
+
+@pytest.mark.parametrize(("epochs", "kind"), [(0, 1), (4, 2), (9, 2)])
+def test_no_epochs_are_closed_or_all_of_them(experiment, epochs, kind):
+    closing, end = closing_with(experiment, epochs), 4 * pipeline.batches_of(experiment).steps
+    for start in (0, end - 2):
+        assert (labels_of(closing, start, start + 2) // 100 == kind).all()
+
+
+def test_closing_epochs_without_an_augmentation_of_theirs_have_none(experiment):
+    closing, switch = closing_with(experiment, 1, closing_augment=None), 3 * pipeline.batches_of(experiment).steps
+    assert (labels_of(closing, switch - 1, switch + 1) // 100).tolist() == [[1] * 64, [0] * 64]
+
+
+@pytest.mark.parametrize("epochs", [0, 1, 4])
+def test_a_training_whose_steps_are_all_done_has_no_batches(experiment, epochs):
+    end = 4 * pipeline.batches_of(experiment).steps
+    assert list(pipeline.training_batches(closing_with(experiment, epochs), seed=0, start=end, end=end)) == []
+
+
+def test_closing_epochs_are_not_negative(experiment):
+    with pytest.raises(InputError, match="closing_epochs must be at least 0, got -1"):
+        closing_with(experiment, -1)

@@ -5,9 +5,13 @@ All that is read is checked before anything is trained on, because a fault in th
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
+import mmap
 import re
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,14 +19,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from kerastoolkit.data.coco_objects import CocoObject, is_whole, read_object, short
+from kerastoolkit.data.coco_objects import CocoObject, is_whole, read_boxed_object, read_object, short, without_mask
 from kerastoolkit.data.image_folders import refuse, with_cuts
 from kerastoolkit.experiment import InputError
 from kerastoolkit.serving.image_files import check_image_file
 
 ANNOTATIONS = "annotations/instances_*.json"
 NAME = re.compile(r"instances_(masks_)?(.+)")  # of such a file; what follows is also what its folder of images is called
+MASK = re.compile(rb'"segmentation"\s*:\s*(\[\s*\[|\{)')  # polygons or run lengths; [] is none
 SPLITS = {"train": "train", "val": "validation", "test": "test"}  # how the name goes on
+
+Faults = list[tuple[str, str]]  # "image" or "object", and a line on what is wrong with it: a file, a record, a rule, a value
 
 
 @dataclass(frozen=True)
@@ -41,13 +48,17 @@ class CocoFolder:
 
     Attributes:
         categories: their names, in the order of their ids.
-        splits: train, validation and test, their images in the files' order.
+        category_ids: their ids.
+        splits: train, validation and test, their images in the files' order, without the images and objects that have a fault.
         notes: what a person should know of how it was read.
+        faults: what is wrong with those that were left out.
     """
 
     categories: tuple[str, ...]
+    category_ids: tuple[int, ...]
     splits: dict[str, list[CocoImage]]
     notes: tuple[str, ...]
+    faults: Faults
 
 
 def has_coco_layout(path: str | Path) -> bool:
@@ -55,49 +66,63 @@ def has_coco_layout(path: str | Path) -> bool:
     return any(NAME.fullmatch(file.stem) for file in Path(path).expanduser().glob(ANNOTATIONS))
 
 
-def read_coco(path: str | Path, *, validation: float = 0.1, limit: int | None = None) -> CocoFolder:
+def has_masks(path: str | Path) -> bool:
+    """Whether a file of annotations in a folder has a mask in it; it is searched, not read."""
+    for file in Path(path).expanduser().glob(ANNOTATIONS):
+        with open(file, "rb") as opened, contextlib.suppress(ValueError):  # which an empty file is
+            with mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as contents:
+                if MASK.search(contents):
+                    return True
+    return False
+
+
+def read_coco(path: str | Path, *, validation: float = 0.1, limit: int | None = None, masks: bool = True) -> CocoFolder:
     """Reads annotations/instances_NAME.json, whose images are in NAME, images/NAME, images or the folder itself.
 
     NAME begins with train, val or test (train2017, ...). Without test, val is the test split. What does not exist is cut from
     train by the hash of a file's name, a tenth for the test split, then ``validation``; where there is but one file, whatever its
-    name, all is cut from it. Where a split has two files, one of them instances_masks_NAME.json, this one is read: the images of
-    the other all of whose objects have a mask.
+    name, all is cut from it. A split may have two files, one of them instances_masks_NAME.json: the images of the other
+    whose objects all have a mask.
 
     Args:
         path: the folder.
         validation: a fraction below 1, a count, or 0.
         limit: the first so many images of each split are read, and no others checked; by default all.
+        masks: whether the objects' masks are wanted, and the file of those that have one. Otherwise their boxes are, from the
+            other file: every object then has one, and no mask.
     Raises:
-        InputError: one line with the first fault (a file, a record, a rule, a value) and the number of others.
+        InputError: what is there is no such folder, or its files are no lists of images, categories and annotations.
     """
     root = Path(path).expanduser()
     if not root.is_dir():
         raise InputError(f"{root}: {'is not a folder' if root.exists() else 'no such folder'}")
     if limit is not None and limit < 1:
         raise InputError(f"limit must be at least 1, got {limit}")
-    files, notes = _annotation_files(root)
-    listings = {split: _listing(file, root) for split, file in files.items()}
+    faults: Faults = []
+    files, notes = _annotation_files(root, masks)
+    listings = {split: _listing(file, root, masks, faults) for split, file in files.items()}
     train = listings["train"]
     for each in listings.values():
         if each.categories != train.categories:
             raise InputError(f"{each.file}: must have the same categories as {train.file}, {_difference(each, train)}")
     needed = 1 + ("test" not in files) + ("validation" not in files)
     if len(train.images) < needed:
-        raise InputError(f"{train.file}: must have at least {needed} images, got {len(train.images)}")
+        few = f"{train.file}: must have at least {needed} images, got {len(train.images)}"
+        refuse([*(line for _, line in faults), few])
 
-    faults: list[str] = []
     left_out: Counter[str] = Counter()
     places = {number: place for place, number in enumerate(train.categories)}
     examples = with_cuts({split: (list(each.images), np.zeros(len(each.images), np.int64)) for split, each in listings.items()},
                          validation, root)  # fmt: skip
-    splits = {split: [_image(listings.get(split, train), file, places, faults, left_out) for file in chosen[:limit]]
+    read = functools.partial(read_object if masks else read_boxed_object, places=places, left_out=left_out)
+    splits = {split: [_image(listings.get(split, train), file, read, faults) for file in chosen[:limit]]
               for split, (chosen, _) in examples.items()}  # fmt: skip
-    refuse(faults)
+    splits = {split: [image for image in images if image is not None] for split, images in splits.items()}
     notes += [f"{count:,} {what} were left out" for what, count in left_out.items()]
-    return CocoFolder(tuple(train.categories.values()), splits, tuple(notes))
+    return CocoFolder(tuple(train.categories.values()), tuple(train.categories), splits, tuple(notes), faults)
 
 
-def _annotation_files(root: Path) -> tuple[dict[str, Path], list[str]]:
+def _annotation_files(root: Path, masks: bool) -> tuple[dict[str, Path], list[str]]:
     """The file of each split, and what was decided."""
     found = sorted(file for file in root.glob(ANNOTATIONS) if NAME.fullmatch(file.stem))
     if not found:
@@ -111,7 +136,7 @@ def _annotation_files(root: Path) -> tuple[dict[str, Path], list[str]]:
                 by_split[split].append(file)
     chosen, notes = {}, []
     for split, files in by_split.items():
-        best = [file for file in files if NAME.fullmatch(file.stem)[1]] or files
+        best = [file for file in files if bool(NAME.fullmatch(file.stem)[1]) == masks] or files
         if len(best) > 1:
             raise InputError(f"{root}: must have one file of annotations for {split}, got {best[0].name} and {best[1].name}")
         chosen[split] = best[0]
@@ -134,7 +159,7 @@ class _Listing:
     Attributes:
         file: the JSON file.
         categories: id -> name, by id.
-        images: file of an image -> its id, height and width.
+        images: file of an image -> its id, height and width; without those of which one has a fault.
         annotations: id of an image -> its annotations, each with its place in the file.
     """
 
@@ -144,37 +169,36 @@ class _Listing:
     annotations: dict[int, list[tuple[int, dict[str, Any]]]]
 
 
-def _listing(file: Path, root: Path) -> _Listing:
-    faults: list[str] = []
+def _listing(file: Path, root: Path, masks: bool, faults: Faults) -> _Listing:
     try:
         with open(file, "rb") as opened:
-            contents = json.load(opened)
+            contents = json.load(opened, object_hook=None if masks else without_mask)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read as JSON ({error})") from None
     for key in ("categories", "images", "annotations"):
         records = contents.get(key) if isinstance(contents, dict) else None
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
             raise InputError(f"{file}: must be an object with a list of {key}, each an object")
-    categories = _categories(contents["categories"], file, faults)
-    images = _images(contents["images"], file, root, faults)
-    refuse(faults)
-    known = {number for number, _, _ in images.values()}
+    categories = _categories(contents["categories"], file)
+    images, known = _images(contents["images"], file, root, faults)
     annotations, ids = defaultdict(list), set()
     for place, record in enumerate(contents["annotations"]):
         number, image = record.get("id", -place - 1), record.get("image_id")  # nothing refers to it
         if not is_whole(number) or number in ids:
-            faults.append(f"{file}: annotations[{place}]: id must be a whole number of its own, got {short(number)}")
+            fault = f"annotations[{place}]: id must be a whole number of its own, got {short(number)}"
         elif not is_whole(image) or image not in known:
-            faults.append(f"{file}: {_name('annotations', place, record)}: image_id must be an image's id, got {short(image)}")
+            fault = f"{_name('annotations', place, record)}: image_id must be an image's id, got {short(image)}"
         else:
             ids.add(number)
             annotations[image].append((place, record))
-    refuse(faults)
+            continue
+        faults.append(("object", f"{file}: {fault}"))
     return _Listing(file, categories, images, annotations)
 
 
-def _categories(records: list[dict[str, Any]], file: Path, faults: list[str]) -> dict[int, str]:
+def _categories(records: list[dict[str, Any]], file: Path) -> dict[int, str]:
     found: dict[int, str] = {}
+    faults = []
     for place, record in enumerate(records):
         number, name = record.get("id"), record.get("name")
         if not is_whole(number) or number in found:
@@ -183,28 +207,34 @@ def _categories(records: list[dict[str, Any]], file: Path, faults: list[str]) ->
             faults.append(f"{file}: {_name('categories', place, record)}: must have a name of its own, got {short(name)}")
         else:
             found[number] = name
+    refuse(faults)
     return dict(sorted(found.items()))
 
 
-def _images(records: list[dict[str, Any]], file: Path, root: Path, faults: list[str]) -> dict[Path, tuple[int, int, int]]:
+def _images(records: list[dict[str, Any]], file: Path, root: Path, faults: Faults
+            ) -> tuple[dict[Path, tuple[int, int, int]], set[int]]:  # fmt: skip
+    """The images as in ``_Listing``, and the ids of all, with faults or without."""
     found, ids = {}, set()
     folder = None
     for place, record in enumerate(records):
         number, name, size = record.get("id"), record.get("file_name"), (record.get("height"), record.get("width"))
         where = _name("images", place, record)
         if not is_whole(number) or number in ids:
-            faults.append(f"{file}: images[{place}]: id must be a whole number of its own, got {short(number)}")
+            fault = f"images[{place}]: id must be a whole number of its own, got {short(number)}"
         elif not _is_text(name) or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            faults.append(f"{file}: {where}: file_name must be a path within the folder of images, got {short(name)}")
+            fault = f"{where}: file_name must be a path within the folder of images, got {short(name)}"
         elif not all(is_whole(side) and side > 0 for side in size):
-            faults.append(f"{file}: {where}: height and width must be positive whole numbers, got {short(list(size))}")
+            fault = f"{where}: height and width must be positive whole numbers, got {short(list(size))}"
+        elif (folder := folder or _folder_of_images(root, _part(file), name)) / name in found:
+            fault = f"{where}: file_name must be one image's alone, got {name} again"
         else:
-            folder = folder or _folder_of_images(root, _part(file), name)
-            if folder / name in found:
-                faults.append(f"{file}: {where}: file_name must be one image's alone, got {name} again")
-            ids.add(number)
             found[folder / name] = (number, *size)
-    return found
+            fault = None
+        if is_whole(number):
+            ids.add(number)
+        if fault:
+            faults.append(("image", f"{file}: {fault}"))
+    return found, ids
 
 
 def _folder_of_images(root: Path, part: str, name: str) -> Path:
@@ -213,25 +243,28 @@ def _folder_of_images(root: Path, part: str, name: str) -> Path:
     return next((folder for folder in candidates if (folder / name).is_file()), candidates[0])
 
 
-def _image(listing: _Listing, file: Path, places: dict[int, int], faults: list[str], left_out: Counter[str]) -> CocoImage | None:
-    """An image with its objects; None where it has a fault."""
+def _image(listing: _Listing, file: Path, read: Callable[..., CocoObject], faults: Faults) -> CocoImage | None:
+    """An image with its objects, but those that have a fault; None where it has one itself."""
     number, height, width = listing.images[file]
-    before = len(faults)
-    try:
-        check_image_file(file)
-        with Image.open(file) as image:
-            if image.size != (width, height):
-                got = f"got {image.width} x {image.height}"
-                faults.append(f"{file}: must be {width} x {height} pixels, as {listing.file.name} says, {got}")
-    except InputError as error:
-        faults.append(str(error))
+    if fault := _file_fault(file, height, width, listing.file.name):
+        faults.append(("image", fault))
     objects = []
     for place, record in listing.annotations.get(number, ()):
         try:
-            objects.append(read_object(record, height, width, places, left_out))
+            objects.append(read(record, height, width))
         except ValueError as error:
-            faults.append(f"{listing.file}: {_name('annotations', place, record)}: {error}")
-    return CocoImage(file, height, width, tuple(objects)) if len(faults) == before else None
+            faults.append(("object", f"{listing.file}: {_name('annotations', place, record)}: {error}"))
+    return None if fault else CocoImage(file, height, width, tuple(objects))
+
+
+def _file_fault(file: Path, height: int, width: int, listed_in: str) -> str | None:
+    try:
+        check_image_file(file)
+    except InputError as error:
+        return str(error)
+    with Image.open(file) as image:
+        got = f"got {image.width} x {image.height}"
+        return None if image.size == (width, height) else f"{file}: must be {width} x {height} pixels, as {listed_in} says, {got}"
 
 
 def _is_text(value: Any) -> bool:

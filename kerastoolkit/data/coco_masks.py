@@ -14,7 +14,7 @@ import numpy as np
 
 from kerastoolkit.data.coco_files import CocoImage, read_coco
 from kerastoolkit.data.coco_objects import CocoObject, object_runs
-from kerastoolkit.data.image_folders import TEST_SHARE, FolderFacts
+from kerastoolkit.data.image_folders import TEST_SHARE, FolderFacts, refuse
 from kerastoolkit.data.png_files import png_bytes
 from kerastoolkit.experiment import InputError, Source
 from kerastoolkit.serving.class_maps import IGNORED, index_coding, voc_palette
@@ -43,6 +43,7 @@ def coco_folder(path: str | Path, only: tuple[str, ...] = (), limit: int | None 
         InputError: one line with the first fault and the number of others; or a name in ``only`` is no category.
     """
     found = read_coco(path, validation=TEST_SHARE if validation is None else validation, limit=limit)
+    refuse([line for _, line in found.faults])
     for name in only:
         if name not in found.categories:
             closest = difflib.get_close_matches(name, found.categories, n=1)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+LARGEST_AREA = int(np.finfo(np.float32).max)
 TOLERANCE = 1.0  # pixels by which corners and boxes may lie outside the image: programs round
 
 
@@ -25,6 +26,7 @@ class CocoObject:
         box: left, top, width, height in pixels, or None.
         polygons: outlines, each (2 n,) float64, x and y of its corners by turns; (0, 0) is the image's upper left corner.
         runs: (n,) int32, or None: lengths of the runs of a mask, down one column after the other, outside and inside by turns.
+        area: of the mask, in pixels, or None where that is not told or not asked for.
     """
 
     category: int
@@ -32,6 +34,7 @@ class CocoObject:
     box: tuple[float, float, float, float] | None
     polygons: tuple[np.ndarray, ...]
     runs: np.ndarray | None
+    area: float | None = None
 
 
 def object_runs(found: CocoObject, height: int, width: int) -> np.ndarray | None:
@@ -83,6 +86,55 @@ def read_object(record: dict[str, Any], height: int, width: int, places: dict[in
     if box is None and not polygons and runs is None:
         raise ValueError("must have a bbox or a segmentation")
     return CocoObject(places[category], bool(crowd), box, polygons, runs)
+
+
+def read_boxed_object(record: dict[str, Any], height: int, width: int, places: dict[int, int], left_out: Counter[str]
+                      ) -> CocoObject:  # fmt: skip
+    """The same of a record ``without_mask``: an object with its area and a box that lies within the image, that around its mask
+    where the record has no bbox.
+
+    Raises:
+        ValueError: the rule that it breaks and the value; a box without width or height is a fault, too.
+    """
+    found, area = read_object(record, height, width, places, left_out), record.get("area")
+    if area is not None and (not isinstance(area, (int, float)) or not 0 <= area <= LARGEST_AREA):
+        raise ValueError(f"area must be a number of pixels, got {short(area)}")
+    left, top, wide, high = found.box or _extent(found, height, width)
+    left, top, right, bottom = box_within((left, top, left + wide, top + high), height, width)
+    return CocoObject(found.category, found.crowd, (left, top, right - left, bottom - top), (), None, area)
+
+
+def without_mask(record: dict[str, Any]) -> dict[str, Any]:
+    """The record without its segmentation where it has a bbox: most of the time and memory that COCO takes would go into it."""
+    return {key: value for key, value in record.items() if key != "segmentation"} if record.get("bbox") is not None else record
+
+
+def box_within(box: tuple[float, float, float, float], height: int, width: int) -> tuple[float, float, float, float]:
+    """The part of a box x_min, y_min, x_max, y_max that lies within an image, where it sticks out by no more than ``TOLERANCE``.
+
+    Raises:
+        ValueError: it sticks out by more, is not finite, or has no width or height.
+    """
+    left, top, right, bottom = box
+    got = f"got {left:g}, {top:g}, {right:g}, {bottom:g}"
+    # Written so that a corner that is no number is refused, too.
+    if not (left >= -TOLERANCE and top >= -TOLERANCE and right <= width + TOLERANCE and bottom <= height + TOLERANCE):
+        raise ValueError(f"a box must lie within the image of {width} x {height}, {got}")
+    left, top, right, bottom = max(left, 0.0), max(top, 0.0), min(right, width), min(bottom, height)
+    if not (right > left and bottom > top):
+        raise ValueError(f"a box must have a width and a height above 0, {got}")
+    return left, top, right, bottom
+
+
+def _extent(found: CocoObject, height: int, width: int) -> tuple[float, float, float, float]:
+    """The box around what a mask covers; one of size 0 where that is nothing."""
+    if found.polygons:
+        points = np.concatenate([each.reshape(-1, 2) for each in found.polygons])
+        return *points.min(0).tolist(), *np.ptp(points, axis=0).tolist()
+    rows, columns = np.nonzero(object_mask(found, height, width))
+    if not len(rows):
+        return 0.0, 0.0, 0.0, 0.0
+    return float(columns.min()), float(rows.min()), float(np.ptp(columns) + 1), float(np.ptp(rows) + 1)
 
 
 def _box(value: Any, height: int, width: int) -> tuple[float, float, float, float]:

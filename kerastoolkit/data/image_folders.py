@@ -22,6 +22,7 @@ from kerastoolkit.serving.image_files import SUFFIXES, check_image_file
 SPLIT_FOLDERS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 TEST_SHARE = 0.1
 SAMPLE_FOR_MEAN = 256
+MOST_TOLD = 50  # further faults
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "F")  # Pillow's modes without colour
 
 Files = dict[str, list[Path]]  # class name -> its images, sorted
@@ -232,10 +233,18 @@ def walk_files(folder: Path, faults: list[str]) -> Iterator[Path]:
                 folders.remove(name)
 
 
-def refuse(faults: list[str]) -> None:
-    if faults:
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise InputError(faults[0] + more)
+def refuse(faults: list[str], hint: str = "") -> None:
+    """Raises an InputError where there are faults: one line with the first, the number of others, and the hint. The others, or
+    the first 50 of them, are its notes."""
+    if not faults:
+        return
+    others = faults[1:]
+    error = InputError(faults[0] + (f" (and {len(others)} more)" if others else "") + hint)
+    for each in others[:MOST_TOLD]:
+        error.add_note(each)
+    if len(others) > MOST_TOLD:
+        error.add_note(f"and {len(others) - MOST_TOLD:,} more")
+    raise error
 
 
 def _examples(files: Files, classes: tuple[str, ...]) -> tuple[list[Path], np.ndarray]:

@@ -8,11 +8,14 @@ leave of the plane, and a pixel's class is that of the foremost shape that cover
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kerastoolkit.data.boxed_images import BoxedImage, boxed_image, gather_objects
 from kerastoolkit.data.images import _held
 from kerastoolkit.data.png_files import png_bytes
 from kerastoolkit.experiment import Source
@@ -28,6 +31,7 @@ POLYGONS = {"square": (4, 0.8, 0, 1.132), "triangle": (3, 0.65, 0, 1.3), "star":
 RADIUS = 0.9  # of a circle, in the same units
 SMALLEST, LARGEST = 10.0, 24.0  # size in pixels; the smallest circles are 18 wide
 MOST_SHAPES = 5
+LEAST_SEEN = 16  # pixels of a shape that has a box
 PLACES_TRIED, COLOURS_TRIED = 30, 8
 FINER = 3  # samples of a pixel in each direction; of an odd number one is in its centre
 SHADE, STRIPES, NOISE = 30, 12, 12  # grey levels up and down
@@ -141,3 +145,44 @@ def _encoded(split: str, size: int) -> dict[str, np.ndarray]:
     pictures = (made_shape_image(split, number) for number in range(size))
     images, truths = zip(*((png_bytes(pixels), png_bytes(class_map)) for pixels, class_map, _ in pictures), strict=True)
     return {"image": np.array(images, object), "truth": np.array(truths, object)}
+
+
+def boxed_shapes(labels: Sequence[int], limit: int | None = None) -> dict[str, Source]:
+    """The splits train, validation and test of the same pictures, with boxes around what is seen of the shapes.
+
+    Raw examples as ``boxed_images`` has them; areas are those of what is seen. A shape of which almost nothing is seen has no
+    box.
+
+    Args:
+        labels: of circle, square, triangle and star; -1 where one is left out.
+        limit: the first so many pictures of each split; by default all.
+    """
+    return {split: _boxed_source(split, size if limit is None else min(limit, size), labels) for split, size in SIZES.items()}
+
+
+def _boxed_source(split: str, size: int, labels: Sequence[int]) -> Source:
+    import tensorflow as tf
+
+    @functools.cache
+    def made() -> list[tuple[bytes, BoxedImage]]:
+        found = []
+        for number in range(size):
+            pixels, _, seen = made_shape_image(split, number)
+            objects = [(labels[label - 1], _box(mask), False, mask.sum()) for label, mask in seen
+                       if labels[label - 1] >= 0 and mask.sum() >= LEAST_SEEN]  # fmt: skip
+            found.append((png_bytes(pixels), boxed_image(Path(f"{number}.png"), *pixels.shape[:2], objects)))
+        return found
+
+    images, objects = _held(lambda: [image for image, _ in made()]), gather_objects(lambda: [each for _, each in made()])
+
+    @tf.autograph.experimental.do_not_convert
+    def fetch(indices: Any) -> dict[str, Any]:
+        return {"image": tf.gather(images(), indices), **objects(indices)}
+
+    return Source(size, fetch, name=lambda number: f"made picture {number} of {split}")
+
+
+def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """x_min, y_min, x_max and y_max of the pixels that are set."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1

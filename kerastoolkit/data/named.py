@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from kerastoolkit import charts
-from kerastoolkit.data import images, named_texts, segmented_images, series, text
+from kerastoolkit.data import boxed_images, images, named_texts, segmented_images, series, text
 from kerastoolkit.data.image_folders import flat_folder, has_class_folders
+from kerastoolkit.data.inspect_boxes import inspect_boxes
 from kerastoolkit.data.inspect_masks import inspect_masks
 from kerastoolkit.data.inspect_pairs import inspect_documents, inspect_pairs, is_documents, is_pairs
 from kerastoolkit.data.inspect_questions import inspect_questions, is_questions
@@ -48,7 +49,8 @@ def prepare(name: str, data_dir: str | None = None) -> str:
     if name in series.SAMPLES:
         return f"{name} is in {series.packaged(*series.SAMPLES[name])}"
     by_hand = {each: functools.partial(segmented_images.folder_by_hand, each) for each in segmented_images.BY_HAND}
-    fetched = {"text8": named_texts.text8_file, "multi30k": multi30k_folder, "oxford_iiit_pet": pets_folder, **by_hand}
+    boxed = {each: functools.partial(boxed_images.folder_of, each, fetch=True) for each in ("bccd", "coco", "voc")}
+    fetched = {"text8": named_texts.text8_file, "multi30k": multi30k_folder, "oxford_iiit_pet": pets_folder, **by_hand, **boxed}
     if name in fetched:
         if data_dir is not None:
             os.environ["TFDS_DATA_DIR"] = data_dir
@@ -59,8 +61,8 @@ def prepare(name: str, data_dir: str | None = None) -> str:
 
 
 def inspect(name: str, split: str = "train") -> tuple[list[dict[str, Any]], Any, tuple[str, ...]]:
-    """Looks at a named data set, a folder of images, with masks or without, or in COCO layout, a CSV file, a text or a folder of
-    texts, labelled texts, tagged words, sentence pairs, documents, or questions.
+    """Looks at a named data set, a folder of images, with masks, with boxes or without, a CSV file, a text or a folder of texts,
+    labelled texts, tagged words, sentence pairs, documents, or questions.
 
     A CSV file and a folder of texts are shown whole, whatever the split; what training would refuse of a CSV file, gaps and rows
     out of order, is told.
@@ -70,6 +72,8 @@ def inspect(name: str, split: str = "train") -> tuple[list[dict[str, Any]], Any,
     Raises:
         InputError: there is no such data, or something is wrong in it.
     """
+    if boxed_images.is_boxed(name):
+        return inspect_boxes(name, split)
     if segmented_images.is_segmented(name):
         return inspect_masks(name, split)
     if is_documents(name):

@@ -92,3 +92,17 @@ def intensities(images: Data) -> keras.Model:
     """
     pixels = keras.Input(images.about["shape"], name="image")
     return keras.Model(pixels, keras.layers.Rescaling(1 / 255, name="intensities")(pixels), name="preprocess")
+
+
+def intensities_sized(height: int, width: int) -> keras.Model:
+    """Pixels of letterboxed images -> intensities between 0 and 1, past which the size that an image had in its file is handed to
+    the answers.
+
+    Input   image  (batch, height, width, 3) float32, 0..255
+            size   (batch, 2) int32, the height and width of the image's file, in pixels
+    Output  a dict: image, same shape, 0..1; size
+    """
+    pixels = keras.Input((height, width, 3), name="image")
+    sizes = keras.Input((2,), dtype="int32", name="size")
+    intensities = keras.layers.Rescaling(1 / 255, name="intensities")(pixels)
+    return keras.Model({"image": pixels, "size": sizes}, {"image": intensities, "size": sizes}, name="preprocess")

@@ -1,5 +1,6 @@
 """The few layers that the builders need and Keras lacks; all maths in ``keras.ops``."""
 
+from kerastoolkit.layers.anchor_boxes import AnchorBoxes as AnchorBoxes
 from kerastoolkit.layers.attention import AdditiveAttention as AdditiveAttention
 from kerastoolkit.layers.attention import DotProductAttention as DotProductAttention
 from kerastoolkit.layers.attention import MultiHeadAttention as MultiHeadAttention
@@ -8,6 +9,7 @@ from kerastoolkit.layers.attention_decoder import ReverseTexts as ReverseTexts
 from kerastoolkit.layers.batch_normalization import BatchNormalization as BatchNormalization
 from kerastoolkit.layers.bilinear_kernel import BilinearKernel as BilinearKernel
 from kerastoolkit.layers.corruption import Corruption as Corruption
+from kerastoolkit.layers.distribution_boxes import DistributionBoxes as DistributionBoxes
 from kerastoolkit.layers.double_size import DoubleSize as DoubleSize
 from kerastoolkit.layers.embeddings import AtPositions as AtPositions
 from kerastoolkit.layers.embeddings import Bias as Bias

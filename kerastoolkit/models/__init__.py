@@ -48,3 +48,10 @@ from kerastoolkit.models.vgg import vgg19 as vgg19
 from kerastoolkit.models.word_vectors import cbow as cbow
 from kerastoolkit.models.word_vectors import glove as glove
 from kerastoolkit.models.word_vectors import skip_gram as skip_gram
+from kerastoolkit.models.yolov3 import yolov3 as yolov3
+from kerastoolkit.models.yolov3 import yolov3_tiny as yolov3_tiny
+from kerastoolkit.models.yolov8 import yolov8l as yolov8l
+from kerastoolkit.models.yolov8 import yolov8m as yolov8m
+from kerastoolkit.models.yolov8 import yolov8n as yolov8n
+from kerastoolkit.models.yolov8 import yolov8s as yolov8s
+from kerastoolkit.models.yolov8 import yolov8x as yolov8x

@@ -12,6 +12,7 @@ import kerastoolkit.layers
 import kerastoolkit.serving.bert
 import kerastoolkit.serving.byte_pairs
 import kerastoolkit.serving.decoding
+import kerastoolkit.serving.detection
 import kerastoolkit.serving.images
 import kerastoolkit.serving.masking
 import kerastoolkit.serving.segmentation
@@ -47,7 +48,11 @@ def serving_model(*, preprocess: keras.Model, network: keras.Model, task: Any) -
         return decoded
     decode = task.decode(preprocess)
     encoded = _inputs_like(decode)
-    return keras.Model(_alone(encoded), decoded(decode(_alone(encoded))), name="serving")
+    found = decode(_alone(encoded))
+    found = found if isinstance(found, dict) else {decoded.inputs[0].name: found}
+    # Fresh inputs: those of ``decoded`` are its own.
+    settings = {name: tensor for name, tensor in _inputs_like(decoded).items() if name in settings}
+    return keras.Model(_alone({**encoded, **settings}), decoded(_alone({**found, **settings})), name="serving")
 
 
 def _inputs_like(model: keras.Model) -> dict[str, Any]:

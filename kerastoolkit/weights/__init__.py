@@ -1,5 +1,6 @@
 """Weights from elsewhere: files of Keras, keras.applications and safetensors, and from one network to another."""
 
+from kerastoolkit.weights.darknet import load_darknet as load_darknet
 from kerastoolkit.weights.files import load_weights as load_weights
 from kerastoolkit.weights.pretrained import load_image_weights as load_image_weights
 from kerastoolkit.weights.safetensors import load_safetensors as load_safetensors

@@ -109,7 +109,7 @@ def segmentation_figures(matrix: np.ndarray) -> SegmentationFigures:
     """
     right, true, said = np.diagonal(matrix), matrix.sum(axis=1), matrix.sum(axis=0)[: len(matrix)]
     present = true + said > 0
-    iou, dice = _ratio(right, true + said - right), _ratio(2 * right, true + said)
+    iou, dice = ratio(right, true + said - right), ratio(2 * right, true + said)
     # 0, not unknown, where a class that is there is never said, or one that is said is never there.
     precision, recall = (np.where(present, right / np.maximum(total, 1), np.nan) for total in (said, true))
     return SegmentationFigures(
@@ -117,11 +117,11 @@ def segmentation_figures(matrix: np.ndarray) -> SegmentationFigures:
         dice=dice,
         precision=precision,
         recall=recall,
-        pixel_accuracy=float(_ratio(right.sum(), true.sum())),
-        mean_class_accuracy=float(_ratio(recall[true > 0].sum(), (true > 0).sum())),
-        mean_iou=float(_ratio(np.nansum(iou), present.sum())),
-        mean_dice=float(_ratio(np.nansum(dice), present.sum())),
-        frequency_weighted_iou=float(_ratio(np.nansum(true * iou), true.sum())),
+        pixel_accuracy=float(ratio(right.sum(), true.sum())),
+        mean_class_accuracy=float(ratio(recall[true > 0].sum(), (true > 0).sum())),
+        mean_iou=float(ratio(np.nansum(iou), present.sum())),
+        mean_dice=float(ratio(np.nansum(dice), present.sum())),
+        frequency_weighted_iou=float(ratio(np.nansum(true * iou), true.sum())),
     )
 
 
@@ -150,7 +150,7 @@ def boundary_scores(truth: np.ndarray, answer: np.ndarray, classes: int, *, igno
     recalled = np.bincount(_near(*lines, reach), minlength=256)[:classes]
     confirmed = np.bincount(_near(*lines[::-1], reach), minlength=256)[:classes]
     precision, recall = confirmed / np.maximum(said, 1), recalled / np.maximum(true, 1)
-    scores = np.nan_to_num(_ratio(2 * precision * recall, precision + recall))
+    scores = np.nan_to_num(ratio(2 * precision * recall, precision + recall))
     in_truth, in_answer = (np.bincount(each[known], minlength=256)[:classes] > 0 for each in maps)
     scores[(true + said == 0) & in_truth & in_answer] = 1.0
     return np.where(in_truth, scores, np.nan)
@@ -188,6 +188,6 @@ def _near(lines: np.ndarray, others: np.ndarray, reach: float) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     """Their quotient, NaN where the denominator is 0."""
     return np.where(denominator > 0, numerator / np.where(denominator > 0, denominator, 1), np.nan)
