@@ -90,9 +90,9 @@ class YOLOv8(nn.Module):
         self.pooling = PyramidPooling(c5)
         self.up4 = CrossStage(c5 + c4, c4, few, residual=False)
         self.up3 = CrossStage(c4 + c3, c3, few, residual=False)
-        self.down4_conv = Convolution(c3, c3, 3, stride=2)
+        self.down4_half = Convolution(c3, c3, 3, stride=2)
         self.down4 = CrossStage(c3 + c4, c4, few, residual=False)
-        self.down5_conv = Convolution(c4, c4, 3, stride=2)
+        self.down5_half = Convolution(c4, c4, 3, stride=2)
         self.down5 = CrossStage(c4 + c5, c5, few, residual=False)
         box_width, class_width = max(16, c3 // 4, 4 * BINS), max(c3, min(classes, 100))
         for stride, channels in zip(STRIDES, (c3, c4, c5), strict=True):
@@ -120,8 +120,8 @@ class YOLOv8(nn.Module):
         p5 = self.pooling(self.stage5(self.stage5_down(p4)))
         n4 = self.up4(torch.cat([doubled(p5), p4], dim=1))
         n3 = self.up3(torch.cat([doubled(n4), p3], dim=1))
-        n4 = self.down4(torch.cat([self.down4_conv(n3), n4], dim=1))
-        return n3, n4, self.down5(torch.cat([self.down5_conv(n4), p5], dim=1))
+        n4 = self.down4(torch.cat([self.down4_half(n3), n4], dim=1))
+        return n3, n4, self.down5(torch.cat([self.down5_half(n4), p5], dim=1))
 
 
 def branch(before, width, outputs, bias):

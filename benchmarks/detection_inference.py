@@ -168,7 +168,7 @@ def pytorch(folder, compiled=True):
         overlap = (both > IOU * (areas[:, None] + areas - both)) & (labels[:, None] == labels)
         overlap = overlap.triu(1)  # of the better with the worse
         # What no box overlaps that stays itself: a few rounds reach what one box after the other gives (Cluster-NMS: Zheng et al.
-        # 2020, section III-C, https://arxiv.org/abs/2005.03572).
+        # 2020, https://arxiv.org/abs/2005.03572).
         before, kept = None, torch.ones_like(labels, dtype=torch.bool)
         while before is None or not torch.equal(before, kept):
             before, kept = kept, ~(overlap & kept[:, None]).any(0)

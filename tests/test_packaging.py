@@ -107,7 +107,7 @@ def test_the_continuous_integration_lints_and_runs_the_tests_as_the_readme_says(
 
 def test_every_top_level_package_that_the_project_imports_is_required(setup):
     names = {"PIL": "pillow", "sklearn": "scikit-learn", "keras_hub": "keras-hub"}
-    names |= {"tensorflow_datasets": "tensorflow-datasets"}
+    names |= {"tensorflow_datasets": "tensorflow-datasets", "yaml": "pyyaml"}
     required = [line.split(">")[0].split("=")[0] for line in lines(setup["options"]["install_requires"])]
     imported = set()
     for path in [*(ROOT / "kerastoolkit").rglob("*.py"), *(ROOT / "recipes").glob("*.py")]:

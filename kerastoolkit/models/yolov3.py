@@ -16,7 +16,8 @@ from kerastoolkit.weights.darknet import is_darknet, load_darknet
 # (width, height) in pixels of an image of about 416 x 416, smallest first: section 2.3, and of the small network its cfg file.
 ANCHORS = ((10, 13), (16, 30), (33, 23), (30, 61), (62, 45), (59, 119), (116, 90), (156, 198), (373, 326))
 TINY_ANCHORS = ((10, 14), (23, 27), (37, 58), (81, 82), (135, 169), (344, 319))
-# Those that the authors' yolov3-tiny.weights were trained with: by a slip their finer grid had the second to fourth.
+# Those of the published yolov3-tiny.weights, whose finer grid had the second to fourth by a slip in the cfg file of the time
+# (https://github.com/pjreddie/darknet/issues/851).
 PUBLISHED_TINY_ANCHORS = TINY_ANCHORS[1:4] + TINY_ANCHORS[3:]
 
 STRIDE = 32  # of the coarsest grid
@@ -88,7 +89,7 @@ def yolov3_tiny(
     *, classes: int, input_shape: tuple[int | None, int | None, int] = (416, 416, 3),
     anchors: Sequence[tuple[float, float]] = TINY_ANCHORS, weights: str | Path | None = None,
 ) -> keras.Model:  # fmt: skip
-    """YOLOv3-tiny, an eighth of the parameters and two levels: the authors' yolov3-tiny.cfg; the paper does not describe it.
+    """YOLOv3-tiny, a seventh of the parameters and two levels: the authors' yolov3-tiny.cfg; the paper does not describe it.
 
     Input, output, errors and differences: as ``yolov3``, with the cells of strides 16 and 32. Arguments too, but for
 

@@ -90,10 +90,10 @@ def _yolov8(size: str, classes: int, input_shape, weights) -> keras.Model:
     _, p3, p4, p5 = stages  # 1/8, 1/16 and 1/32 of the image
     p5 = _pyramid_pooling(p5, "pooling")
 
-    n4 = _cross_stage(_joined(_doubled(p5), p4), channels(512), repeats(3), False, "up4")
-    n3 = _cross_stage(_joined(_doubled(n4), p3), channels(256), repeats(3), False, "up3")
-    n4 = _cross_stage(_joined(_conv(n3, channels(256), 3, 2, "down4_conv"), n4), channels(512), repeats(3), False, "down4")
-    n5 = _cross_stage(_joined(_conv(n4, channels(512), 3, 2, "down5_conv"), p5), channels(1024), repeats(3), False, "down5")
+    n4 = _cross_stage(_with_finer(p5, p4, "up4"), channels(512), repeats(3), False, "up4")
+    n3 = _cross_stage(_with_finer(n4, p3, "up3"), channels(256), repeats(3), False, "up3")
+    n4 = _cross_stage(_with_coarser(n3, n4, channels(256), "down4"), channels(512), repeats(3), False, "down4")
+    n5 = _cross_stage(_with_coarser(n4, p5, channels(512), "down5"), channels(1024), repeats(3), False, "down5")
 
     finest = n3.shape[-1]
     box_width, class_width = max(16, finest // 4, 4 * BINS), max(finest, min(classes, 100))
@@ -103,7 +103,7 @@ def _yolov8(size: str, classes: int, input_shape, weights) -> keras.Model:
         prior = np.log(5 / classes / (640 / stride) ** 2)
         distributions.append(_branch(level, box_width, 4 * BINS, 1.0, f"box{stride}"))
         scores = _branch(level, class_width, classes, prior, f"class{stride}")
-        logits.append(layers.Reshape((-1, classes), dtype="float32")(scores))
+        logits.append(layers.Reshape((-1, classes), dtype="float32", name=f"logits{stride}")(scores))
     found = DistributionBoxes(STRIDES, BINS, dtype="float32", name="boxes")(distributions)
     logits = layers.Concatenate(axis=1, dtype="float32", name="logits")(logits)
     model = keras.Model(image, {**found, "logits": logits}, name=f"yolov8{size}")
@@ -146,9 +146,9 @@ def _branch(x, width: int, outputs: int, bias: float, name: str):
     return layers.Conv2D(outputs, 1, bias_initializer=keras.initializers.Constant(bias), name=f"{name}_out")(x)
 
 
-def _doubled(x):
-    return layers.UpSampling2D(2)(x)
+def _with_finer(coarse, fine, name: str):
+    return layers.Concatenate(name=f"{name}_both")([layers.UpSampling2D(2, name=f"{name}_double")(coarse), fine])
 
 
-def _joined(*tensors):
-    return layers.Concatenate()(list(tensors))
+def _with_coarser(fine, coarse, channels: int, name: str):
+    return layers.Concatenate(name=f"{name}_both")([_conv(fine, channels, 3, 2, f"{name}_half"), coarse])

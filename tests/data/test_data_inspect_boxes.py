@@ -8,8 +8,12 @@ from kerastoolkit.data.named import inspect
 from kerastoolkit.experiment import InputError
 
 SIZES = {"a": (40, 30), "b": (40, 30), "c": (20, 60)}  # width and height
-# In pixels: 4 x 6 and 12 x 3 and 8 x 9 of cats; 20 x 30 of a dog; the last line has a fault.
-LABELS = {"a": "0 0.5 0.5 0.1 0.2\n0 0.5 0.5 0.3 0.1\n1 0.5 0.5 0.5 1.0\n", "b": "0 0.5 0.5 0.2 0.3\n0 0.5 0.5 0 0.1\n", "c": ""}
+# In pixels: 6 x 7.2 and 12 x 3 and 10 x 9 of cats; 20 x 30 of a dog; the last line has a fault.
+LABELS = {
+    "a": "0 0.5 0.5 0.15 0.24\n0 0.5 0.5 0.3 0.1\n1 0.5 0.5 0.5 1.0\n",
+    "b": "0 0.5 0.5 0.25 0.3\n0 0.5 0.5 0 0.1\n",
+    "c": "",
+}
 
 
 @pytest.fixture
@@ -35,7 +39,7 @@ def all_train(monkeypatch):
 def test_boxes_are_counted_and_measured_by_class(folder, all_train):
     rows, _, _ = inspect(folder, "train")
     assert rows == [
-        {"class": "cat", "boxes": 3, "images": 2, "median width": "8", "median height": "6", "smallest": "4 x 6"},
+        {"class": "cat", "boxes": 3, "images": 2, "median width": "10", "median height": "7", "smallest": "12 x 3"},
         {"class": "dog", "boxes": 1, "images": 1, "median width": "20", "median height": "30", "smallest": "20 x 30"},
         {"class": "bird", "boxes": 0, "images": 0, "median width": "0", "median height": "0", "smallest": "0 x 0"},
     ]
@@ -53,7 +57,7 @@ def test_examples_are_drawn_with_their_boxes_side_by_side(folder, all_train):
     _, figure, _ = inspect(folder, "train")
     assert [len(axes.texts) for axes in figure.axes] == [3, 1, 0, 0]
     assert {text.get_text() for axes in figure.axes for text in axes.texts} == {"cat", "dog"}
-    places = [axes.get_position() for axes in figure.axes]
+    places = [axes.get_position(original=True) for axes in figure.axes]
     assert all(0 <= place.x0 < place.x1 <= 1 and 0 <= place.y0 < place.y1 <= 1 for place in places)
     assert all(one.x1 < other.x0 for one, other in zip(places, places[1:], strict=False))
     width, height = figure.get_size_inches()

@@ -13,6 +13,8 @@ import keras, numpy as np
 from kerastoolkit import models
 from kerastoolkit.losses import (
     bernoulli_nll, dice_loss, focal_loss, glove_loss, hierarchical_softmax, image_nll, negative_sampling, pixel_cross_entropy)
+from kerastoolkit.losses.yolov3 import yolov3_loss
+from kerastoolkit.losses.yolov8 import yolov8_loss
 from kerastoolkit.row_optimizers import RowAdagrad, RowSGD
 assert "tensorflow" not in sys.modules, "the builders must not need TensorFlow"
 shape, random = (32, 32, 3), np.random.default_rng(0)
@@ -57,6 +59,18 @@ def pixels_of_classes(network):  # maps with a row that is ignored, and scores t
     losses = lambda truths, logits: sum(loss(truths, logits) for loss in (pixel_cross_entropy, dice_loss, focal_loss))
     return network, pixels, maps, losses
 
+def detector(builder, loss):  # its dict of outputs made one tensor, and the loss of that; three objects each, the last a crowd
+    network = builder(classes=3, input_shape=(64, 64, 3))
+    shapes = {name: each.shape[1:] for name, each in network.output.items()}
+    flat = [keras.ops.reshape(each, (-1, np.prod(shapes[name]))) for name, each in network.output.items()]
+    ends = np.cumsum([np.prod(shape) for shape in shapes.values()])[:-1].tolist()
+    def loss_of_flat(truths, outputs):
+        parts = zip(shapes.items(), keras.ops.split(outputs, ends, axis=1))
+        targets = {"boxes": truths[..., :4], "labels": keras.ops.cast(truths[..., 4], "int32"), "crowd": truths[..., 4] < 0}
+        return loss(targets, {name: keras.ops.reshape(part, (-1, *shape)) for (name, shape), part in parts})
+    truths = [(4, 6, 30, 40, 1), (20, 10, 60, 62, 2), (50, 0, 64, 9, -1)] * np.ones((4, 1, 1), "float32")
+    return keras.Model(network.input, keras.ops.concatenate(flat, axis=1)), random.uniform(size=(4, 64, 64, 3)), truths, loss_of_flat
+
 of_bert = {"vocabulary": 5, "depth": 1, "width": 8, "heads": 2, "positions": 8}
 pieces = {"tokens": tokens, "segments": tokens % 2}
 sizes = {"vocabulary": 9, "dimensions": 4, "window": 2, "segment": 4}
@@ -75,6 +89,8 @@ families = [
     *(pixels_of_classes(models.unet(classes=3, filters=2, depth=2, batch_norm=up == "resize", up=up, padding=padding))
       for up, padding in (("transpose", "same"), ("resize", "same"), ("transpose", "mirror"))),
     pixels_of_classes(models.unet_with_encoder(classes=3, encoder="resnet18", filters=2)),
+    detector(models.yolov8n, yolov8_loss),
+    detector(models.yolov3_tiny, yolov3_loss),
     pixels_of_classes(models.fcn8s(classes=3, backbone="vgg11", batch_norm=True, width=8)),
     (models.deep_autoencoder(input_shape=(9, 7, 3), code=3, hidden=(16,)), pixels, pixels, bernoulli_nll),
     (models.convolutional_autoencoder(input_shape=(9, 7, 3), code=3, filters=(4, 8)), pixels, pixels, bernoulli_nll),

@@ -27,8 +27,10 @@ def test_impossible_input_shape_is_refused(shape):
 
 
 @pytest.mark.parametrize(
-    ("builder", "side"), [(models.vgg16, 31), (models.inception_v3, 74), (models.cnn, 3), (models.resnet50, 16)]
-)
+    ("builder", "side"),
+    [(models.vgg16, 31), (models.inception_v3, 74), (models.cnn, 3), (models.resnet50, 16), (models.yolov8n, 31),
+     (models.yolov3_tiny, 31)],
+)  # fmt: skip
 def test_images_that_the_strides_leave_nothing_of_are_refused(builder, side):
     with pytest.raises(ValueError, match="input_shape must be at least"):
         builder(classes=10, input_shape=(side, side, 3))

@@ -123,10 +123,10 @@ def test_the_pyramid_holds_the_maxima_over_1_5_9_and_13_pixels(anything):
     [
         ("up4_in_conv", ["pooling_out_silu", "stage4_out_silu"]),
         ("up3_in_conv", ["up4_out_silu", "stage3_out_silu"]),
-        ("down4_conv_pad", ["up3_out_silu"]),
-        ("down4_in_conv", ["down4_conv_silu", "up4_out_silu"]),
-        ("down5_conv_pad", ["down4_out_silu"]),
-        ("down5_in_conv", ["down5_conv_silu", "pooling_out_silu"]),
+        ("down4_half_pad", ["up3_out_silu"]),
+        ("down4_in_conv", ["down4_half_silu", "up4_out_silu"]),
+        ("down5_half_pad", ["down4_out_silu"]),
+        ("down5_in_conv", ["down5_half_silu", "pooling_out_silu"]),
         *((f"{kind}{stride}_a_conv", [level]) for kind in ("box", "class")
           for stride, level in ((8, "up3_out_silu"), (16, "down4_out_silu"), (32, "down5_out_silu"))),
     ],

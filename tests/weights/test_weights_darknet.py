@@ -255,6 +255,7 @@ def test_the_builder_takes_files_of_this_package_too(tmp_path, tiny):
     ("change", "message"),
     [
         (lambda whole: whole[:-1], r"must hold the numbers, .* of yolov3_tiny for any .* got 35434935 bytes after the header"),
+        (lambda whole: whole + bytes(1), r"got 35434937 bytes after the header"),
         (lambda whole: whole[:-4], r"got 35434932 bytes after the header"),
         (lambda whole: whole + bytes(4), r"got 35434940 bytes after the header"),
         (lambda whole: whole[:20], r"got 0 bytes after the header"),
