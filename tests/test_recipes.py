@@ -7,9 +7,9 @@ from kerastoolkit.pipeline import training_batches
 from kerastoolkit.serving.model import serving_model
 from kerastoolkit.training_state import State, compile_steps
 
-# A translator and a summariser are exported in test_translation.py and test_summarisation.py.
+# A translator, a summariser and a detector are exported in test_translation.py, test_summarisation.py and test_detection.py.
 FAST = ("digits-cnn", "cifar10-resnet20-fast", "weather-gru", "stocks-lstm", "shakespeare-rnn",
-        "mnist-sparse-autoencoder", "text8-skipgram", "shapes-unet", "shapes-yolov8n")  # fmt: skip
+        "mnist-sparse-autoencoder", "text8-skipgram", "shapes-unet")  # fmt: skip
 CASES = [
     pytest.param(recipe, id=recipe.name, marks=() if recipe.name in FAST else pytest.mark.slow) for recipe in catalog.recipes()
 ]

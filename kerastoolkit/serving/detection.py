@@ -96,11 +96,13 @@ class SuppressBoxes(keras.layers.Layer):
         with tf.control_dependencies(checks):
             conf, iou = tf.identity(conf), tf.identity(iou)
 
-        def suppress(one):
-            boxes, scores, conf, iou = one
+        def suppress(number):
+            # Few boxes have a score that counts, and looking through the others takes longer than these do.
+            high = tf.where(tf.reduce_max(scores[number], axis=-1) > conf[number])[:, 0]
             found = tf.image.combined_non_max_suppression(
-                boxes[None, :, None], scores[None], max_output_size_per_class=self.largest, max_total_size=self.largest,
-                iou_threshold=iou, score_threshold=conf, clip_boxes=False)  # fmt: skip
+                tf.gather(boxes[number], high)[None, :, None], tf.gather(scores[number], high)[None],
+                max_output_size_per_class=self.largest, max_total_size=self.largest, iou_threshold=iou[number],
+                score_threshold=conf[number], clip_boxes=False)  # fmt: skip
             count = found.valid_detections[0]
             labels = tf.where(tf.range(self.largest) < count, tf.cast(found.nmsed_classes[0], tf.int32), -1)
             return {"boxes": found.nmsed_boxes[0], "scores": found.nmsed_scores[0], "labels": labels, "count": count}
@@ -109,7 +111,7 @@ class SuppressBoxes(keras.layers.Layer):
         most = self.largest
         spec = {"boxes": tf.TensorSpec((most, 4), tf.float32), "scores": tf.TensorSpec((most,), tf.float32),
                 "labels": tf.TensorSpec((most,), tf.int32), "count": tf.TensorSpec((), tf.int32)}  # fmt: skip
-        found = tf.map_fn(suppress, (boxes, scores, conf, iou), fn_output_signature=spec)
+        found = tf.map_fn(suppress, tf.range(tf.shape(boxes)[0]), fn_output_signature=spec)
         most = tf.maximum(tf.reduce_max(found["count"], axis=0), 1)
         found = {name: values if name == "count" else values[:, :most] for name, values in found.items()}
         return {**found, "boxes": from_letterbox(found["boxes"], size, self.height, self.width)}

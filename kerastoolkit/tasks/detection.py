@@ -22,6 +22,7 @@ from kerastoolkit.metrics.detection import best_threshold, confusion_figures, de
 from kerastoolkit.serving.detection import DecodeLetterboxed, SuppressBoxes
 from kerastoolkit.serving.model import inner_layer
 from kerastoolkit.tasks._image_files import made_up_images, pixels_of, read_images
+from kerastoolkit.weights.folding import fold_batch_norms
 
 # Of each family its losses, and their names.
 LOSSES = {
@@ -74,7 +75,7 @@ def detection(classes: list[str] | tuple[str, ...], height: int, width: int, *, 
         inputs = {"image": keras.Input(network.inputs[0].shape[1:], name="image"),
                   "size": keras.Input((2,), dtype="int32", name="size"),
                   **{name: keras.Input((), dtype="float32", name=name) for name in ("conf", "iou")}}  # fmt: skip
-        found = _scored(network)(inputs["image"])
+        found = _scored(fold_batch_norms(network))(inputs["image"])
         given = found["boxes"], found["scores"], inputs["size"], inputs["conf"], inputs["iou"]
         found = SuppressBoxes(height, width, name="suppress")(*given)
         return keras.Model(inputs, {**found, "size": keras.layers.Identity(name="own_size")(inputs["size"])}, name="answer")

@@ -69,7 +69,8 @@ def detector(builder, loss):  # its dict of outputs made one tensor, and the los
         targets = {"boxes": truths[..., :4], "labels": keras.ops.cast(truths[..., 4], "int32"), "crowd": truths[..., 4] < 0}
         return loss(targets, {name: keras.ops.reshape(part, (-1, *shape)) for (name, shape), part in parts})
     truths = [(4, 6, 30, 40, 1), (20, 10, 60, 62, 2), (50, 0, 64, 9, -1)] * np.ones((4, 1, 1), "float32")
-    return keras.Model(network.input, keras.ops.concatenate(flat, axis=1)), random.uniform(size=(4, 64, 64, 3)), truths, loss_of_flat
+    model = keras.Model(network.input, keras.ops.concatenate(flat, axis=1))
+    return model, random.uniform(size=(4, 64, 64, 3)), truths, loss_of_flat
 
 of_bert = {"vocabulary": 5, "depth": 1, "width": 8, "heads": 2, "positions": 8}
 pieces = {"tokens": tokens, "segments": tokens % 2}
