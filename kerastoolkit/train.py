@@ -21,6 +21,7 @@ from tensorflow.python.util import _pywrap_util_port  # not public, yet it alone
 from kerastoolkit import catalog, charts
 from kerastoolkit.callbacks import check_resumable
 from kerastoolkit.checkpoints import save_checkpoint, write_file
+from kerastoolkit.determinism import keep_order
 from kerastoolkit.experiment import Experiment, InputError, RunError
 from kerastoolkit.memory import keep_freed_memory
 from kerastoolkit.pipeline import batches_of, decoder, naming_unreadable, training_batches
@@ -118,7 +119,7 @@ def build(recipe: Any, arguments: dict[str, Any], seed: int) -> Experiment:
     keep_freed_memory()  # the command line has done so before TensorFlow came; who calls from Python has not
     keras.backend.clear_session()  # so that layer names, and with them checkpoints, do not depend on what was built before
     keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
+    keep_order()
     global_seed_generator()  # created here, so that recipes do not decide where in the sequence of seeds it falls
     function = catalog.load(recipe)
     try:
