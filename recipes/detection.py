@@ -31,12 +31,12 @@ def shapes_yolov8n(
 
 
 def bccd_yolov8n(
-    *, height: int = 320, width: int = 416, epochs: int = 400, batch_size: int = 16, learning_rate: float = 0.002,
-    weight_decay: float = 0.01, average: float = 0.99, mosaics: bool = True, plain_epochs: int = 40, mixed: float = 0.0,
+    *, height: int = 320, width: int = 416, epochs: int = 300, batch_size: int = 16, learning_rate: float = 0.002,
+    weight_decay: float = 0.01, average: float = 0.99, mosaics: bool = True, plain_epochs: int = 30, mixed: float = 0.0,
     scale: tuple[float, float] = (0.5, 1.5), translate: float = 0.1, flip: bool = True, flip_vertical: bool = True,
     colours: float = 0.2, only: tuple[str, ...] = (), limit: int | None = None, skip_faults: bool = False, data: str = "bccd",
 ) -> Experiment:  # fmt: skip
-    """YOLOv8 nano on photographs of blood cells, 3 classes, from random weights."""
+    """YOLOv8 nano on BCCD's photographs of blood cells, 3 classes, from random weights: 89.9 % AP at IoU 0.50 in an hour."""
     images = boxed_images(data, only=only, limit=limit, skip_faults=skip_faults)
     network = yolov8n(classes=len(images.about["classes"]), input_shape=(height, width, 3))
     return _experiment(images, network, epochs, batch_size, learning_rate, weight_decay, average, mosaics, plain_epochs, mixed,

@@ -304,32 +304,6 @@ def test_a_wrong_setting_is_one_line_and_exit_status_2(command, others, tmp_path
     assert not (tmp_path / "answers").exists()
 
 
-def test_gradients_of_the_loss_are_the_same_bits_each_time(trained):
-    """Which they are not by themselves: sums of more than two terms are taken in the order in which buffers become free."""
-    import tensorflow as tf
-
-    from kerastoolkit.layers import DistributionBoxes
-    from kerastoolkit.losses.yolov8 import yolov8_loss
-
-    random = np.random.default_rng(0)
-    levels = [tf.constant(random.normal(size=(4, 64 // stride, 96 // stride, 64)), tf.float32) for stride in (8, 16, 32)]
-    logits = tf.constant(random.normal(size=(4, 126, 2)), tf.float32)
-    first, sides = random.uniform(0, 60, (4, 8, 2)), random.uniform(8, 30, (4, 8, 2))
-    targets = {"boxes": tf.constant(np.concatenate([first, first + sides], axis=-1), tf.float32),
-               "labels": tf.constant(random.integers(-1, 2, (4, 8)), tf.int32)}  # fmt: skip
-    head = DistributionBoxes((8, 16, 32), 16)
-
-    @tf.function(autograph=False)
-    def gradients(levels):
-        with tf.GradientTape() as tape:
-            tape.watch(levels)
-            loss = tf.reduce_mean(yolov8_loss(targets, {**head(levels), "logits": logits}))
-        return tape.gradient(loss, levels)
-
-    found = {b"".join(each.numpy().tobytes() for each in gradients(levels)) for _ in range(200)}
-    assert len(found) == 1
-
-
 def test_a_training_stopped_among_mosaics_goes_on_to_plain_pictures_and_ends_with_the_same_bits(trained, folder):
     whole, cut = trained
     step, *_ = checkpoints.load_checkpoint(cut / "checkpoints")

@@ -325,9 +325,11 @@ def test_the_best_and_the_worst_images_of_whatever_batch_are_shown_beside_their_
     assert all(charts.png(figure) for figure in report.pictures.values())
 
 
-def test_answers_that_are_not_shown_are_not_in_the_pictures():
-    for shown, names in ((0.25, ["ant 0.90", "ant 0.80"]), (0.85, ["ant 0.90"])):
-        truth, answer = scored(batch(FIRST), shown=shown).pictures["best"].axes
+def test_answers_that_are_not_shown_are_not_in_the_pictures_and_their_figure():
+    for shown, f1, names in ((0.25, "0.67", ["ant 0.90", "ant 0.80"]), (0.85, "1.00", ["ant 0.90"])):
+        figure = scored(batch(FIRST), shown=shown).pictures["best"]
+        assert headings(figure) == [f"image 1, F1 {f1}: truth", "answer"]
+        truth, answer = figure.axes
         assert [text.get_text() for text in truth.texts] == ["ant"]
         assert [text.get_text() for text in answer.texts] == names
 
