@@ -135,11 +135,11 @@ def _mix(x):
 def training_batches(experiment: Experiment, *, seed: int, start: int, end: int) -> tf.data.Dataset:
     """(network inputs, targets) of the steps start .. end - 1."""
     batches = batches_of(experiment)
-    closing = batches.steps * max(0, experiment.epochs - experiment.closing_epochs)
-    spans = [(start, end, experiment.augment)]
-    if experiment.closing_epochs and closing < end:
-        spans = [(start, closing, experiment.augment), (max(start, closing), end, experiment.closing_augment)]
-    parts = [_training_batches(experiment, batches, seed, *span) for span in spans if span[0] < span[1] or len(spans) == 1]
+    closing = batches.steps * max(0, experiment.epochs - experiment.closing_epochs) if experiment.closing_epochs else end
+    closing = min(max(start, closing), end)
+    spans = ((start, closing, experiment.augment), (closing, end, experiment.closing_augment))
+    # One of no steps stands for a training that is done.
+    parts = [_training_batches(experiment, batches, seed, *span) for span in spans if span[0] < span[1] or start == end]
     return _ahead(functools.reduce(tf.data.Dataset.concatenate, parts))
 
 
