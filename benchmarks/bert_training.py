@@ -25,9 +25,10 @@ def experiment(how):
 
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     import keras
-    import tensorflow as tf
 
-    tf.config.experimental.enable_op_determinism()
+    from kerastoolkit.determinism import keep_order
+
+    keep_order()  # as every training does
     keras.utils.set_random_seed(0)
     from kerastoolkit import catalog
     from kerastoolkit.memory import keep_freed_memory

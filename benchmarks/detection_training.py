@@ -36,10 +36,11 @@ def data():
 def toolkit(steps):
     import tensorflow as tf
 
+    from kerastoolkit.determinism import keep_order
     from kerastoolkit.memory import keep_freed_memory
 
     keep_freed_memory()  # as the command does
-    tf.config.experimental.enable_op_determinism()
+    keep_order()
 
     import keras
 

@@ -49,7 +49,9 @@ def toolkit(network, cell, steps, warm_up, *, loops=None, whole_step=False):
     import keras
     import tensorflow as tf
 
-    tf.config.experimental.enable_op_determinism()
+    from kerastoolkit.determinism import keep_order
+
+    keep_order()  # as every training does
     keras.utils.set_random_seed(0)
     from kerastoolkit.experiment import Data, Experiment, Source
     from kerastoolkit.pipeline import training_batches

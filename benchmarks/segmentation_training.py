@@ -36,10 +36,11 @@ def unet():
 def toolkit(steps):
     import tensorflow as tf
 
+    from kerastoolkit.determinism import keep_order
     from kerastoolkit.memory import keep_freed_memory
 
     keep_freed_memory()  # as the command does
-    tf.config.experimental.enable_op_determinism()
+    keep_order()
 
     from kerastoolkit.data.augment import chain
     from kerastoolkit.data.augment_masks import change_colours, move_with_masks

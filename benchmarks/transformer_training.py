@@ -25,10 +25,11 @@ def experiment(how):
     import os
 
     import keras
-    import tensorflow as tf
 
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    tf.config.experimental.enable_op_determinism()
+    from kerastoolkit.determinism import keep_order
+
+    keep_order()  # as every training does
     keras.utils.set_random_seed(0)
     from kerastoolkit import catalog
     from kerastoolkit.memory import keep_freed_memory

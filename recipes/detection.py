@@ -9,7 +9,7 @@ from kerastoolkit.data.augment_boxes import mixup, mosaic, move_with_boxes
 from kerastoolkit.data.augment_masks import change_colours
 from kerastoolkit.data.boxed_images import boxed_images
 from kerastoolkit.data.preprocessing import intensities_sized
-from kerastoolkit.experiment import Data, Experiment
+from kerastoolkit.experiment import Data, Experiment, InputError
 from kerastoolkit.models import yolov3, yolov8n, yolov8s
 from kerastoolkit.optimizers import OneCycle, adamw
 from kerastoolkit.pipeline import steps_per_epoch
@@ -17,7 +17,7 @@ from kerastoolkit.tasks.detection import detection
 
 
 def shapes_yolov8n(
-    *, height: int = 96, width: int = 96, epochs: int = 25, batch_size: int = 16, learning_rate: float = 0.003,
+    *, height: int = 96, width: int = 96, epochs: int = 20, batch_size: int = 32, learning_rate: float = 0.004,
     weight_decay: float = 0.01, average: float = 0.99, mosaics: bool = False, plain_epochs: int = 0, mixed: float = 0.0,
     scale: tuple[float, float] = (0.8, 1.25), translate: float = 0.1, flip: bool = True, flip_vertical: bool = True,
     colours: float = 0.0, only: tuple[str, ...] = (), limit: int | None = None, skip_faults: bool = False,
@@ -91,6 +91,8 @@ def _experiment(
     flip_vertical: bool, colours: float, loss: str = "yolov8",
 ) -> Experiment:  # fmt: skip
     height, width = network.inputs[0].shape[1:3]
+    if plain_epochs < 0:
+        raise InputError(f"plain_epochs must be at least 0, got {plain_epochs}")
     schedule = OneCycle(learning_rate, epochs * steps_per_epoch(images.train.size, batch_size), rise=0.05)
     move = move_with_boxes(height=height, width=width, scale=scale, translate=translate, flip=flip, flip_vertical=flip_vertical)
     mixing = ([mosaic(images.train.size)] if mosaics else []), ([mixup(images.train.size, mixed)] if mixed else [])

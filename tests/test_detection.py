@@ -269,7 +269,7 @@ def test_an_export_is_asked_for_files_for_decoded_pixels_or_for_all_candidates(e
     assert found.keys() == again.keys() == {"boxes", "scores", "labels", "count", "size"} and found["count"][0] > 0
     for name, values in found.items():
         np.testing.assert_allclose(again[name], values, rtol=1e-4, atol=1e-3)
-    candidates = signatures["candidates"](image=decoded, size=size)
+    candidates = signatures["candidates"](image=decoded)
     cells = 8 * 12 + 4 * 6 + 2 * 3
     assert {name: values.shape for name, values in candidates.items()} == {"boxes": (1, cells, 4), "scores": (1, cells, 2)}
     label, place = int(found["labels"][0, 0]), np.argmax(candidates["scores"][0].numpy().max(axis=1))
@@ -324,3 +324,8 @@ def test_another_folder_is_scored_only_where_it_has_the_same_classes(run, evalua
     others = write_folder(tmp_path / "others", few, categories={3: "disc", 7: "beam"})
     with pytest.raises(InputError, match="^others has other classes than the run was trained on: disc, bar$"):
         evaluate(str(run), data=str(others))
+
+
+def test_plain_epochs_are_not_negative(folder):
+    with pytest.raises(InputError, match="^plain_epochs must be at least 0, got -1$"):
+        recipe()(data=str(folder), plain_epochs=-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -112,12 +113,16 @@ def _split_folders(root: Path, settings: dict[str, Any]) -> dict[str, list[Path]
 def _told_folders(root: Path, settings: dict[str, Any], key: str) -> list[Path]:
     """What data.yaml tells of a split. Its paths may be those of another machine, or begin one folder deeper than it stands."""
     told = settings[key] if isinstance(settings[key], list) else [settings[key]]
+    base = settings.get("path") or ""
     folders = []
-    for each in map(str, told):
-        candidates = [root / str(settings.get("path") or "") / each, root / each, root / each.removeprefix("../")]
-        found = next((path for path in candidates if path.exists()), None)
+    for each in told:
+        found = None
+        if isinstance(each, str) and isinstance(base, str):
+            candidates = [root / base / each, root / each, root / each.removeprefix("../")]
+            found = next((path for path in candidates if path.exists()), None)
         if found is None:
-            raise InputError(f"{root / SETTINGS[0]}: {key} must be a folder of images or a list of them, got {each}")
+            rule = f"{key} must be a folder of images or a list of them"
+            raise InputError(f"{root / SETTINGS[0]}: {rule}, got {_shortened(each)}")
         folders.append(found)
     return folders
 
@@ -138,11 +143,16 @@ def _names(root: Path, settings: dict[str, Any]) -> tuple[str, ...]:
         lines = file.read_text("utf-8", errors="replace").splitlines() if file else []
         found = [line.strip() for line in lines if line.strip()]
     if not isinstance(found, list):
-        raise InputError(f"{file}: names must be a list, got {found}")
+        raise InputError(f"{file}: names must be a list, got {_shortened(found)}")
     for place, each in enumerate(found):
         if isinstance(each, bool) or not isinstance(each, (str, int, float)) or each in found[:place]:
-            raise InputError(f"{file}: names must be texts, each once, got {each}")
+            raise InputError(f"{file}: names must be texts, each once, got {_shortened(each)}")
     return tuple(map(str, found))
+
+
+def _shortened(value: Any) -> str:
+    """What was read, for a message. A few lines of YAML that refer to one another can be gigabytes when written out."""
+    return (value if isinstance(value, str) else reprlib.repr(value))[:50]
 
 
 def _images(sources: list[Path], faults: Faults) -> list[Path]:

@@ -100,7 +100,7 @@ def detection_figures(truths: Iterable[Boxes], answers: Iterable[Boxes], classes
     )
 
 
-def coco_results(image_id: int, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray,
+def coco_results(image_id: int | str, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray,
                  category_ids: Sequence[int]) -> list[dict[str, Any]]:  # fmt: skip
     """An image's answers as COCO's results format has them, https://cocodataset.org/#format-results.
 

@@ -100,10 +100,12 @@ def detection(classes: list[str] | tuple[str, ...], height: int, width: int, *, 
         return box_pictures.boxes_picture(pixels, *found, classes, name, size=answers["size"])
 
     def summary(names: list[str], answers: list[dict[str, Any]]) -> dict[str, bytes]:
+        # COCO's own files are called by their ids. Files of one name from several folders are told apart by their paths.
+        called = [int(Path(name).stem) if Path(name).stem.isdecimal() else Path(name).name for name in names]
+        often = {each for each, count in Counter(called).items() if count > 1}
         records = []
-        for name, each in zip(names, answers, strict=True):
-            stem = Path(name).stem
-            image = int(stem) if stem.isdecimal() else Path(name).name  # COCO's own files are called by their ids
+        for name, image, each in zip(names, called, answers, strict=True):
+            image = name if image in often else image
             records += coco_results(image, each["boxes"], each["scores"], each["labels"], ids)
         return {"coco_results.json": json.dumps(records).encode()}
 
@@ -137,8 +139,11 @@ def _endpoints(decoded: keras.Model) -> dict[str, keras.Model]:
     """``candidates``: letterboxed pixels (batch, height, width, 3), 0..255 -> what suppression chooses from, all boxes of the
     network in pixels of the letterboxed image, and the score of every class."""
     preprocess, scored = (inner_layer(decoded, name) for name in ("preprocess", "scored_boxes"))
-    inputs = {tensor.name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name) for tensor in preprocess.inputs}
-    return {"candidates": keras.Model(inputs, scored(preprocess(inputs)["image"]), name="candidates")}
+    (pixels,) = (tensor for tensor in preprocess.inputs if tensor.name == "image")
+    image = keras.Input(pixels.shape[1:], name="image")
+    of_no_meaning = ops.cast(ops.zeros_like(image[:, 0, 0, :2]), "int32")  # the sizes of files, which only pass by
+    ready = preprocess({"image": image, "size": of_no_meaning})["image"]
+    return {"candidates": keras.Model(image, scored(ready), name="candidates")}
 
 
 def _probe(serving: keras.Model) -> dict[str, Any]:

@@ -369,6 +369,13 @@ def test_results_in_cocos_format_have_the_ids_of_its_files():
     ]
 
 
+def test_images_of_one_name_from_two_folders_are_told_apart_by_their_paths():
+    answers = {name: values[0] for name, values in two_answers().items()}
+    names = ["a/1.png", "b/1.png", "a/x.png", "b/x.png", "b/y.png"]
+    records = json.loads(task_of().summary(names, [answers] * len(names))["coco_results.json"])
+    assert list(dict.fromkeys(record["image_id"] for record in records)) == [*names[:4], "y.png"]
+
+
 def test_categories_are_counted_from_1_where_nothing_is_known_of_their_ids():
     answers = {name: values[0] for name, values in two_answers().items()}
     records = json.loads(task_of().summary(["1.png"], [answers])["coco_results.json"])
