@@ -107,7 +107,8 @@ class Task:
     Attributes:
         name: classification, detection, ...
         encode: (truths, network inputs, side outputs, seeds (batch, 2)) -> (extra network inputs or {}, targets).
-        loss: (targets, network outputs) -> one loss per example (batch,).
+        loss: (targets, network outputs) -> one loss per example (batch,); where there are ``parts``, a dict of these by name.
+        parts: names of the losses that the loss is the sum of, each averaged in training like a metric.
         metrics: plain name -> function (targets, network outputs) -> one value per example (batch,), averaged in training.
         weigh: targets -> how much an example counts in those averages and in the loss (batch,), for instance its tokens; None
             where all count alike.
@@ -145,6 +146,7 @@ class Task:
     tell: Callable[[list[str], dict[str, Any]], list[dict[str, Any]]]
     draw: Callable[[dict[str, Any], dict[str, Any], str], Any]
     probe: Callable[[Any], dict[str, Any]]
+    parts: tuple[str, ...] = ()
     weigh: Callable[[Any], Any] | None = None
     decode: Callable[[Any], Any] | None = None
     settings: dict[str, float] = field(default_factory=dict)

@@ -31,7 +31,7 @@ class State:
         self.experiment = experiment
         self.network, self.optimizer = experiment.network, experiment.optimizer
         self.optimizer.build(self.network.trainable_variables)
-        names = ("loss", *experiment.task.metrics)
+        names = ("loss", *experiment.task.parts, *experiment.task.metrics)
         self.sums = {name: tf.Variable(0.0, dtype=tf.float64, trainable=False, name=name) for name in names}
         self.counted = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self.failed_at = tf.Variable(-1, dtype=tf.int64, trainable=False)
@@ -134,9 +134,12 @@ class State:
         task = self.experiment.task
         outputs = call(self.network, inputs, training=training)
         losses = task.loss(targets, outputs)
+        parts = {name: losses[name] for name in task.parts}
+        if parts:
+            losses = sum(parts.values())
         if self.network.losses:
             losses = losses + tf.cast(tf.add_n(self.network.losses), losses.dtype)
-        values = {"loss": losses, **{name: metric(targets, outputs) for name, metric in task.metrics.items()}}
+        values = {"loss": losses, **parts, **{name: metric(targets, outputs) for name, metric in task.metrics.items()}}
         if task.weigh is None:
             return tf.reduce_mean(losses), values, tf.ones_like(losses)
         weights = tf.cast(task.weigh(targets), losses.dtype)

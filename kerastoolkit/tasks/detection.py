@@ -110,9 +110,7 @@ def detection(classes: list[str] | tuple[str, ...], height: int, width: int, *, 
         return {"coco_results.json": json.dumps(records).encode()}
 
     return Task(
-        name="detection", encode=encode, loss=lambda targets, outputs: sum(parts(targets, outputs).values()),
-        metrics={name: lambda targets, outputs, name=name: parts(targets, outputs)[name] for name in names_of_parts},
-        decode=decode_letterboxed, answer=answer,
+        name="detection", encode=encode, loss=parts, parts=names_of_parts, metrics={}, decode=decode_letterboxed, answer=answer,
         score=lambda batches, data, serving, **scoring: _score(batches, data, classes, **scoring), read=read_images, tell=tell,
         draw=draw, probe=_probe, endpoints=_endpoints, answered_at_once=16, settings={"conf": 0.25, "iou": 0.7},
         scoring={"conf": 0.001, "iou": 0.7, "shown": 0.25}, stages=_stages, summary=summary)  # fmt: skip
