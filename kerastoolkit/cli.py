@@ -195,7 +195,9 @@ def train_command(recipe: str | None, settings: tuple[str, ...], data: str | Non
         from kerastoolkit import train
 
         if dry_run:
-            return print_facts(train.dry_run(found, overrides, seed=seed or 0))
+            facts = train.dry_run(found, overrides, seed=seed or 0)
+            arguments = {name: "none" if value is None else value for name, value in facts["arguments"].items()}
+            return print_facts({**facts, "arguments": arguments})
         how = {"checkpoint_seconds": checkpoint_seconds}
         if resume is not None:
             folder = train.resume(resume, epochs=epochs, **how)

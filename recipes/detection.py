@@ -36,7 +36,7 @@ def bccd_yolov8n(
     scale: tuple[float, float] = (0.5, 1.5), translate: float = 0.1, flip: bool = True, flip_vertical: bool = True,
     colours: float = 0.2, only: tuple[str, ...] = (), limit: int | None = None, skip_faults: bool = False, data: str = "bccd",
 ) -> Experiment:  # fmt: skip
-    """YOLOv8 nano on BCCD's photographs of blood cells, 3 classes, from random weights: 89.9 % AP at IoU 0.50 in an hour."""
+    """YOLOv8 nano on BCCD's photographs of blood cells, 3 classes, from random weights: 91.2 % AP at IoU 0.50 in an hour."""
     images = boxed_images(data, only=only, limit=limit, skip_faults=skip_faults)
     network = yolov8n(classes=len(images.about["classes"]), input_shape=(height, width, 3))
     return _experiment(images, network, epochs, batch_size, learning_rate, weight_decay, average, mosaics, plain_epochs, mixed,
@@ -93,6 +93,9 @@ def _experiment(
     height, width = network.inputs[0].shape[1:3]
     if plain_epochs < 0:
         raise InputError(f"plain_epochs must be at least 0, got {plain_epochs}")
+    for name, share in (("mixed", mixed), ("average", average)):
+        if not 0 <= share <= 1:
+            raise InputError(f"{name} must be 0 to 1, got {share}")
     schedule = OneCycle(learning_rate, epochs * steps_per_epoch(images.train.size, batch_size), rise=0.05)
     move = move_with_boxes(height=height, width=width, scale=scale, translate=translate, flip=flip, flip_vertical=flip_vertical)
     mixing = ([mosaic(images.train.size)] if mosaics else []), ([mixup(images.train.size, mixed)] if mixed else [])

@@ -243,7 +243,7 @@ def trained(verb):
         return Path(run)
 
     def dry_run(recipe, overrides, *, seed):
-        return {"recipe": recipe.name, "examples": {"train": 9}, "steps_per_epoch": 5}
+        return {"recipe": recipe.name, "arguments": {"limit": None}, "examples": {"train": 9}, "flops": None}
 
     verb("train", train=train, resume=resume, dry_run=dry_run)
     return calls
@@ -295,7 +295,8 @@ def test_resume_refuses_what_would_change_the_run(run, trained, more):
 def test_a_dry_run_prints_facts_and_trains_nothing(run, mine, trained):
     status, output, _ = run("train", mine, "--dry-run")
     assert (status, trained) == (0, [])
-    assert output.splitlines() == ["recipe           mine", "examples", "  train  9", "steps per epoch  5"]
+    expected = ["recipe     mine", "arguments", "  limit  none", "examples", "  train  9", "flops      unknown"]
+    assert output.splitlines() == expected
 
 
 @pytest.fixture

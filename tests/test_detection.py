@@ -326,6 +326,10 @@ def test_another_folder_is_scored_only_where_it_has_the_same_classes(run, evalua
         evaluate(str(run), data=str(others))
 
 
-def test_plain_epochs_are_not_negative(folder):
-    with pytest.raises(InputError, match="^plain_epochs must be at least 0, got -1$"):
-        recipe()(data=str(folder), plain_epochs=-1)
+@pytest.mark.parametrize(
+    ("setting", "value", "rule"),
+    [("plain_epochs", -1, "at least 0"), ("mixed", 1.5, "0 to 1"), ("mixed", -0.5, "0 to 1"), ("average", 2.0, "0 to 1")],
+)
+def test_a_setting_of_training_out_of_range_is_refused_by_its_name(folder, setting, value, rule):
+    with pytest.raises(InputError, match=f"^{setting} must be {rule}, got {value}$"):
+        train.build(recipe(), catalog.arguments(recipe(), {"data": str(folder), setting: value}), 0)

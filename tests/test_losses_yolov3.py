@@ -31,7 +31,8 @@ def by_hand():
 
 
 def tensors(values):
-    return {name: tf.constant(value, "int32" if name == "labels" else "float32") for name, value in values.items()}
+    kinds = {"labels": "int32", "crowd": "bool"}
+    return {name: tf.constant(value, kinds.get(name, "float32")) for name, value in values.items()}
 
 
 def outputs_for(seed=0, batch=3, scale=1.0):
@@ -42,7 +43,7 @@ def outputs_for(seed=0, batch=3, scale=1.0):
 
 
 def objects(seed=1, batch=3, most=30):
-    """Objects of all sizes, a fifth of them padding; some twice, without a side, or beyond the border."""
+    """Objects of all sizes, a fifth of them padding; some twice, without a side, or beyond the border; and a crowd."""
     generator = np.random.default_rng(seed)
     sizes = np.exp(generator.uniform(np.log(3), np.log(60), (batch, most, 2)))
     first = generator.uniform(size=(batch, most, 2)) * ((WIDTH, HEIGHT) - sizes)
@@ -51,7 +52,9 @@ def objects(seed=1, batch=3, most=30):
     boxes[:, 7], labels[:, 3], labels[:, 7] = boxes[:, 3], 0, 1
     boxes[:, 4, 2] = boxes[:, 4, 0]
     boxes[:, 5] = [WIDTH - 4, 10, WIDTH + 6, 20]
-    return tensors({"boxes": boxes, "labels": labels})
+    crowd = np.zeros((batch, most), bool)
+    boxes[:, -1], labels[:, -1], crowd[:, -1] = [8, 20, 60, 50], -1, True
+    return tensors({"boxes": boxes, "labels": labels, "crowd": crowd})
 
 
 def overlap(a, b):
@@ -67,6 +70,9 @@ def one_by_one(targets, outputs, ignore_threshold=0.5):
     sums, count = {"box": [], "objectness": [], "classes": []}, 0
     for example, labels in enumerate(targets["labels"]):
         points, owner, ignored = outputs["points"][example], {}, set()
+        for left, top, right, bottom in targets["boxes"][example][targets["crowd"][example] > 0]:
+            ignored |= {anchor for anchor, (column, row, stride, *_) in enumerate(points)
+                        if left < (column + 0.5) * stride < right and top < (row + 0.5) * stride < bottom}  # fmt: skip
         for number, label in enumerate(labels):
             if label < 0:
                 continue
@@ -171,7 +177,7 @@ def test_an_object_with_an_equal_overlap_with_two_priors_belongs_to_the_first():
 
 def test_padding_never_changes_the_value():
     targets, outputs = objects(), outputs_for()
-    padded = {"boxes": tf.pad(targets["boxes"], [[0, 0], [0, 9], [0, 0]]),
+    padded = {"boxes": tf.pad(targets["boxes"], [[0, 0], [0, 9], [0, 0]]), "crowd": tf.pad(targets["crowd"], [[0, 0], [0, 9]]),
               "labels": tf.pad(targets["labels"], [[0, 0], [0, 9]], constant_values=-1)}  # fmt: skip
     expected = yolov3_loss_parts(targets, outputs)
     for name, values in yolov3_loss_parts(padded, outputs).items():
@@ -183,6 +189,22 @@ def test_what_a_padded_place_holds_never_counts():
     more = {"boxes": tf.concat([targets["boxes"], [[[0.0, 0, 9, 9]]]], 1), "labels": tf.constant([[1, -1]])}
     for name, values in yolov3_loss_parts(more, outputs).items():
         np.testing.assert_array_equal(values, yolov3_loss_parts(targets, outputs)[name])
+
+
+@pytest.mark.parametrize(("box", "objectness"), [
+    ((0, 0, 16, 16), np.log(4 / 3)),  # both anchors of the left cell are left out
+    ((0, 0, 8, 16), 2 * LN2 + np.log(4 / 3)),  # the cell's centre is on the border, not in the box
+    ((16, 0, 32, 16), 2 * LN2 + np.log(4 / 3)),  # the object among the crowd is learned
+])  # fmt: skip
+def test_an_anchor_in_a_crowd_is_not_told_that_there_is_nothing(box, objectness):
+    targets, outputs = by_hand()
+    alone = yolov3_loss_parts(targets, outputs)
+    crowd = {"boxes": tf.concat([targets["boxes"], [[[float(side) for side in box]]]], 1), "labels": tf.constant([[1, -1]]),
+             "crowd": tf.constant([[False, True]])}  # fmt: skip
+    parts = yolov3_loss_parts(crowd, outputs)
+    np.testing.assert_allclose(parts["objectness"], [objectness], rtol=1e-6)
+    for name in ("box", "classes"):
+        np.testing.assert_array_equal(parts[name], alone[name])
 
 
 @pytest.mark.parametrize("box", [
@@ -232,7 +254,8 @@ def test_the_gradient_is_that_of_the_squared_errors_and_probabilities():
 
 def test_a_graph_that_knows_no_size_gives_the_same():
     graph = tf.function(yolov3_loss, reduce_retracing=True, input_signature=[
-        {"boxes": tf.TensorSpec((None, None, 4)), "labels": tf.TensorSpec((None, None), tf.int32)},
+        {"boxes": tf.TensorSpec((None, None, 4)), "labels": tf.TensorSpec((None, None), tf.int32),
+         "crowd": tf.TensorSpec((None, None), tf.bool)},
         {"boxes": tf.TensorSpec((None, None, 4)), "offsets": tf.TensorSpec((None, None, 4)),
          "objectness": tf.TensorSpec((None, None)), "logits": tf.TensorSpec((None, None, CLASSES)),
          "points": tf.TensorSpec((None, None, 5))}])  # fmt: skip

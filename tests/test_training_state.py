@@ -1,5 +1,7 @@
 """Averages in training and validation: by hand, of examples that count by their tokens."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -38,6 +40,25 @@ def test_training_averages_over_tokens_and_minimises_that_average(state):
     assert float(loss) == pytest.approx(expected, rel=1e-5)
     compile_step(state)(inputs, tokens)
     assert state.means() == pytest.approx({"loss": expected, "nats_per_token": expected}, rel=1e-5)
+
+
+def test_a_loss_in_parts_is_asked_for_once_and_each_part_is_averaged(state):
+    task, asked = state.experiment.task, []
+
+    def loss(tokens, logits):
+        asked.append(tokens)
+        whole = task.loss(tokens, logits)
+        return {"third": whole / 3, "rest": whole * 2 / 3}
+
+    told = dataclasses.replace(task, loss=loss, parts=("third", "rest"))
+    of_parts = State(dataclasses.replace(state.experiment, task=told))
+    inputs, tokens = next(iter(training_batches(state.experiment, seed=0, start=0, end=1)))
+    expected = np.mean(nats_of_tokens(state, inputs, tokens))
+    of_parts.begin_epoch(0)
+    compile_step(of_parts)(inputs, tokens)
+    assert len(asked) == 1
+    figures = {"loss": expected, "third": expected / 3, "rest": expected * 2 / 3, "nats_per_token": expected}
+    assert of_parts.means() == pytest.approx(figures, rel=1e-5)
 
 
 def test_validation_averages_over_all_tokens_of_the_split(state):

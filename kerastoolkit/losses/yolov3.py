@@ -5,6 +5,7 @@ from __future__ import annotations
 from keras import ops
 
 from kerastoolkit.boxes import pairwise_iou, xyxy_to_cxcywh
+from kerastoolkit.losses.yolov8 import cells_inside
 
 
 def yolov3_loss(targets, outputs, *, ignore_threshold: float = 0.5):
@@ -24,13 +25,14 @@ def yolov3_loss_parts(targets, outputs, *, ignore_threshold: float = 0.5) -> dic
     Input   targets  a dict of the objects:
                      boxes       (batch, most, 4) float32, x_min, y_min, x_max, y_max in pixels of the network's input
                      labels      (batch, most) integers, 0 .. classes - 1, or -1 where there is no object
+                     crowd       (batch, most) bool, or none: boxes of crowds, whose labels are -1
             outputs  a dict as ``models.yolov3`` has them: boxes, offsets, objectness, logits and points
     Output  a dict, each (batch,) float32, the sum over an example's anchors times the examples of the batch and divided by the
             objects of the batch, at least 1, so that the mean over the batch is the loss for each object:
             box         squared errors of sigmoid(t_x), sigmoid(t_y), t_w and t_h at the objects' anchors, each object with the
                         weight 2 - its share of the image's area, which makes up for the small errors of small boxes
             objectness  cross-entropy of each anchor's holding an object; left out are those that hold none and whose box
-                        overlaps any object by more than the threshold
+                        overlaps any object by more than the threshold, or whose cell has its centre in a crowd
             classes     cross-entropy of each class for itself at the objects' anchors
 
     Args:
@@ -38,7 +40,7 @@ def yolov3_loss_parts(targets, outputs, *, ignore_threshold: float = 0.5) -> dic
     Differs from the paper: what is ignored is decided by the predicted box, as in the authors' program (Darknet), where the paper
     speaks of the prior; the weight of small boxes is that program's. The paper's errors of t_x and t_y are infinite at the border
     of a cell. Darknet takes those of their sigmoids, too, but skips the sigmoids' slopes in their gradient, and gives the anchor
-    of two objects the classes of both.
+    of two objects the classes of both. It knows no crowds.
     """
     labels, points = targets["labels"], outputs["points"]
     boxes = xyxy_to_cxcywh(targets["boxes"])  # (b, most, 4)
@@ -49,9 +51,12 @@ def yolov3_loss_parts(targets, outputs, *, ignore_threshold: float = 0.5) -> dic
     held = ops.any(mine, axis=1)  # (b, anchors)
 
     known = ops.where(ops.expand_dims(labels >= 0, -1), targets["boxes"], 0.0)
-    near = ops.any(pairwise_iou(known, outputs["boxes"]) > ignore_threshold, axis=1)
+    ignored = ops.any(pairwise_iou(known, outputs["boxes"]) > ignore_threshold, axis=1)
+    if "crowd" in targets:
+        in_crowd = cells_inside(targets["boxes"], (points[..., :2] + 0.5) * points[..., 2:3])
+        ignored = ops.logical_or(ignored, ops.any(ops.logical_and(in_crowd, targets["crowd"][..., None]), axis=1))
     wrong = ops.binary_crossentropy(ops.cast(held, "float32"), outputs["objectness"], from_logits=True)
-    objectness = ops.sum(ops.where(ops.logical_or(held, ops.logical_not(near)), wrong, 0.0), axis=-1)
+    objectness = ops.sum(ops.where(ops.logical_or(held, ops.logical_not(ignored)), wrong, 0.0), axis=-1)
 
     learned = ops.logical_and(real, ops.logical_not(_taken_later(place, real)))
     found = {name: _take(outputs[name], place) for name in ("offsets", "logits", "points")}  # (b, most, ...)
