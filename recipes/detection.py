@@ -93,9 +93,10 @@ def _experiment(
     height, width = network.inputs[0].shape[1:3]
     if plain_epochs < 0:
         raise InputError(f"plain_epochs must be at least 0, got {plain_epochs}")
-    for name, share in (("mixed", mixed), ("average", average)):
-        if not 0 <= share <= 1:
-            raise InputError(f"{name} must be 0 to 1, got {share}")
+    if not 0 <= mixed <= 1:
+        raise InputError(f"mixed must be 0 to 1, got {mixed}")
+    if not 0 <= average < 1:  # an average of 1 would keep the weights of the start
+        raise InputError(f"average must be at least 0 and below 1, got {average}")
     schedule = OneCycle(learning_rate, epochs * steps_per_epoch(images.train.size, batch_size), rise=0.05)
     move = move_with_boxes(height=height, width=width, scale=scale, translate=translate, flip=flip, flip_vertical=flip_vertical)
     mixing = ([mosaic(images.train.size)] if mosaics else []), ([mixup(images.train.size, mixed)] if mixed else [])

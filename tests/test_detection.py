@@ -328,7 +328,8 @@ def test_another_folder_is_scored_only_where_it_has_the_same_classes(run, evalua
 
 @pytest.mark.parametrize(
     ("setting", "value", "rule"),
-    [("plain_epochs", -1, "at least 0"), ("mixed", 1.5, "0 to 1"), ("mixed", -0.5, "0 to 1"), ("average", 2.0, "0 to 1")],
+    [("plain_epochs", -1, "at least 0"), ("mixed", 1.5, "0 to 1"), ("mixed", -0.5, "0 to 1"),
+     ("average", 1.0, "at least 0 and below 1"), ("average", -0.1, "at least 0 and below 1")],  # fmt: skip
 )
 def test_a_setting_of_training_out_of_range_is_refused_by_its_name(folder, setting, value, rule):
     with pytest.raises(InputError, match=f"^{setting} must be {rule}, got {value}$"):

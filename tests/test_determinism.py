@@ -1,5 +1,6 @@
 """Sums whose last bits do not depend on the order in which threads finish."""
 
+import ast
 import subprocess
 import sys
 
@@ -34,7 +35,7 @@ print(gradient(x).numpy().tolist())
 def told():
     def run(how):
         done = subprocess.run([sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True)
-        return [eval(line, {}) for line in done.stdout.split("\n") if line]
+        return [ast.literal_eval(line) for line in done.stdout.split("\n") if line]
 
     return {how: run(how) for how in ("kept", "not kept")}
 
