@@ -1,4 +1,5 @@
-"""Pictures of detection: boxes on photographs and curves of precision over recall, as matplotlib figures that need no screen.
+"""Pictures of detection: boxes and masks on photographs and curves of precision over recall, as matplotlib figures that need no
+screen.
 
 Boxes are x_min, y_min, x_max, y_max in pixels of the image's own size; those with the label -1 are padding and are not drawn.
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
 from matplotlib.textpath import text_to_path
+from PIL import Image
 
 from kerastoolkit.charts import INK, MUTED, fonts
 
@@ -26,6 +28,7 @@ SMALLEST, LARGEST = 640, 1_570  # pixels of a photograph's longer side; with the
 PANEL = 4.4  # inches, the longer side of a photograph in rows
 NAMED = 20  # of the curves, at most
 FEW = 30  # boxes whose names are written large
+FILL = 0.5  # how much of a mask's colour covers the photograph
 
 
 @functools.cache
@@ -49,7 +52,8 @@ def class_colours(count: int) -> tuple[Colour, ...]:
 
 def draw_boxes(axes: Axes, pixels: np.ndarray, boxes: np.ndarray, labels: np.ndarray, classes: Sequence[str], *,
                scores: np.ndarray | None = None, crowd: np.ndarray | None = None, palette: Sequence[Colour] | None = None,
-               size: Sequence[int] | None = None, fontsize: float = 8.0) -> None:  # fmt: skip
+               size: Sequence[int] | None = None, fontsize: float = 8.0,
+               masks: Sequence[np.ndarray] | None = None) -> None:  # fmt: skip
     """Draws an image and boxes on it, each with its name, and score if any, on a tab inside the image: at that corner of the box
     where it hides the least of other boxes and tabs. The surest are on top.
 
@@ -61,26 +65,36 @@ def draw_boxes(axes: Axes, pixels: np.ndarray, boxes: np.ndarray, labels: np.nda
         classes: their names.
         scores: (n,) or None.
         crowd: (n,) bool, whose boxes are dashed, or None.
-        palette: a colour for each class; by default ``class_colours``.
+        palette: a colour for each class; with ``masks`` for each of the n objects. By default ``class_colours``, of objects from
+            the surest on.
         size: the image's own height and width where ``pixels`` are fewer.
         fontsize: points.
+        masks: n of (height, width) bool at the image's own size, or None. Each is asked for once, those of padding never. With
+            them every object has a colour of its own, so that those of one class are told apart.
     """
     height, width = size if size is not None else pixels.shape[:2]
-    palette = palette or class_colours(len(classes))
-    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
-    axes.axis("off")
     place = axes.get_position()
     inches = axes.figure.get_size_inches() * (place.width, place.height)
     point = max(width / inches[0], height / inches[1]) / 72  # in pixels of the image
     order = np.flatnonzero(labels >= 0)
     if scores is not None:
         order = order[np.argsort(-scores[order], kind="stable")]
+    if masks is None:
+        palette = palette or class_colours(len(classes))
+        colours = [palette[labels[row]] for row in order]
+    else:
+        colours = [palette[row] for row in order] if palette else class_colours(len(order))
+        shown = np.maximum(np.rint(np.array((height, width)) / (72 * point) * DOTS), 1).astype(int)
+        pixels = _with_masks(pixels, (masks[row] for row in order), colours, shown)
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
+    axes.axis("off")
     boxes, tabs = boxes[order].astype(float), np.zeros((0, 4))
-    for number, (row, box) in enumerate(zip(order, boxes, strict=True)):
-        colour, dashed = np.array(palette[labels[row]]) / 255, crowd is not None and crowd[row]
+    for number, (row, box, colour) in enumerate(zip(order, boxes, colours, strict=True)):
+        colour, dashed = np.array(colour) / 255, crowd is not None and crowd[row]
         depth = 2 + (len(order) - number) / len(order)  # 2..3; tabs are over all boxes
-        axes.add_patch(Rectangle(box[:2], *(box[2:] - box[:2]), fill=False, edgecolor=colour, linewidth=1.6,
-                                 linestyle="--" if dashed else "-", zorder=depth))  # fmt: skip
+        axes.add_patch(Rectangle(box[:2], *(box[2:] - box[:2]), fill=False, edgecolor=colour,
+                                 linewidth=1.6 if masks is None else 0.7, linestyle="--" if dashed else "-",
+                                 zorder=depth))  # fmt: skip
         text = classes[labels[row]] if scores is None else f"{classes[labels[row]]} {scores[row]:.2f}"
         tab = _tab(box, _text_size(text, fontsize) * point, np.concatenate([tabs, boxes]), (width, height))
         tabs = np.concatenate([tabs, [tab]])
@@ -91,11 +105,12 @@ def draw_boxes(axes: Axes, pixels: np.ndarray, boxes: np.ndarray, labels: np.nda
 
 
 def boxes_picture(pixels: np.ndarray, boxes: np.ndarray, scores: np.ndarray | None, labels: np.ndarray, classes: Sequence[str],
-                  title: str, *, size: Sequence[int] | None = None) -> Figure:  # fmt: skip
+                  title: str, *, size: Sequence[int] | None = None,
+                  masks: Sequence[np.ndarray] | None = None) -> Figure:  # fmt: skip
     """A photograph with boxes, as many pixels large as it is; small ones are made larger and large ones smaller, to 1,600 pixels.
 
     Args:
-        pixels, boxes, scores, labels, classes, size: as of ``draw_boxes``.
+        pixels, boxes, scores, labels, classes, size, masks: as of ``draw_boxes``.
         title: what is written above.
     """
     height, width = size if size is not None else pixels.shape[:2]
@@ -103,7 +118,8 @@ def boxes_picture(pixels: np.ndarray, boxes: np.ndarray, scores: np.ndarray | No
     figure = Figure(figsize=(width * scale, height * scale + 0.3))
     share = height * scale / (height * scale + 0.3)
     axes = figure.add_axes((0, 0, 1, share))
-    draw_boxes(axes, pixels, boxes, labels, classes, scores=scores, size=size, fontsize=8 if (labels >= 0).sum() <= FEW else 6)
+    fontsize = 8 if (labels >= 0).sum() <= FEW else 6
+    draw_boxes(axes, pixels, boxes, labels, classes, scores=scores, size=size, fontsize=fontsize, masks=masks)
     _write_title(figure, 0.0, 1.0, title, ha="left", va="top")
     return figure
 
@@ -113,7 +129,7 @@ def box_rows(panels: Sequence[tuple[str, np.ndarray, Mapping[str, Any], Mapping[
 
     Args:
         panels: (title, pixels (height, width, 1 or 3) uint8, truth, answer) each, at least one; a truth has boxes, labels and
-            crowd, an answer boxes, labels, scores and size, the image's own height and width.
+            crowd, an answer boxes, labels, scores and size, the image's own height and width. Both may have masks.
         classes: names.
     """
     sizes = np.array([answer["size"] for *_, answer in panels])
@@ -128,7 +144,7 @@ def box_rows(panels: Sequence[tuple[str, np.ndarray, Mapping[str, Any], Mapping[
             figure_part = (left / (2 * wide + gap), (top - tall) / high, broad / (2 * wide + gap), tall / high)
             axes = figure.add_axes(figure_part)
             draw_boxes(axes, pixels, found["boxes"], found["labels"], classes, scores=found.get("scores"),
-                       crowd=found.get("crowd"), size=size, fontsize=6.5)  # fmt: skip
+                       crowd=found.get("crowd"), size=size, fontsize=6.5, masks=found.get("masks"))  # fmt: skip
             _write_title(figure, figure_part[0], (top + 0.06) / high, heading, ha="left", va="bottom")
         top -= tall
     return figure
@@ -164,6 +180,47 @@ def precision_recall(recall_points: np.ndarray, precision: np.ndarray, names: Se
         title = "AP" if len(named) == len(order) else f"AP, best and worst {NAMED // 2}"
         axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), title=title, prop={"family": fonts(), "size": 8})
     return figure
+
+
+def _with_masks(pixels: np.ndarray, masks: Iterable[np.ndarray], colours: Sequence[Colour], shown: np.ndarray) -> np.ndarray:
+    """Pixels of the size ``shown`` (height, width) with half transparent masks, their borders opaque.
+
+    Small masks lie on large ones, and all borders on all masks, so that none is hidden. Fills are not mixed, because the colour
+    of two would be like that of a third.
+    """
+    height, width = shown.tolist()
+    enlarged = min(height / pixels.shape[0], width / pixels.shape[1])
+    grey = pixels.shape[2] == 1
+    image = Image.fromarray(pixels[..., 0] if grey else pixels).convert("RGB")
+    # As matplotlib shows images: pixels become squares only where they are much enlarged.
+    kind = Image.Resampling.NEAREST if enlarged > 3 else Image.Resampling.HAMMING
+    drawn = np.array(image.resize((width, height), kind))
+    parts = [_shown_mask(mask, height, width) for mask in masks]
+    falling = sorted(range(len(parts)), key=lambda number: -parts[number][2].sum())
+    owner, border = np.full((height, width), -1), np.full((height, width), -1)
+    for number in falling:
+        top, left, mask = parts[number]
+        place = np.s_[top : top + mask.shape[0], left : left + mask.shape[1]]
+        owner[place][mask] = number
+        padded = np.pad(mask, 1)
+        inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+        border[place][mask & ~inner] = number
+    colours = np.array(colours, np.uint8).reshape(-1, 3)
+    filled = owner >= 0
+    drawn[filled] = np.rint((1 - FILL) * drawn[filled] + FILL * colours[owner[filled]])
+    drawn[border >= 0] = colours[border[border >= 0]]
+    return drawn
+
+
+def _shown_mask(mask: np.ndarray, height: int, width: int) -> tuple[int, int, np.ndarray]:
+    """Of a mask brought to this size the part with the object: its first row and column, and its pixels, bool."""
+    rows, columns = (((np.arange(side) + 0.5) * own / side).astype(int)
+                     for side, own in zip((height, width), mask.shape, strict=True))  # fmt: skip
+    found = mask.take(rows, axis=0).take(columns, axis=1) > 0
+    (high,), (wide,) = np.nonzero(found.any(axis=1)), np.nonzero(found.any(axis=0))
+    if not len(high):
+        return 0, 0, found[:0, :0]
+    return high[0], wide[0], found[high[0] : high[-1] + 1, wide[0] : wide[-1] + 1]
 
 
 def _text_size(text: str, fontsize: float) -> np.ndarray:

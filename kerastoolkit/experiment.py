@@ -169,6 +169,8 @@ class Experiment:
         data: the data set.
         preprocess: functional model, decoded raw inputs (a dict by name) -> network inputs.
         network: functional model that a builder made: network inputs -> raw outputs (logits, ...).
+        training: where given, what is trained in the network's place: a functional model of the same weights with other inputs
+            and outputs, which the task's ``encode`` and ``loss`` then are for.
         task: what is asked of the network.
         optimizer: a Keras optimizer.
         epochs: passes over the training split.
@@ -196,6 +198,12 @@ class Experiment:
     closing_augment: Callable[..., dict[str, Any]] | None = None
     callbacks: tuple[Any, ...] = ()
     jit_compile: bool = False
+    training: Any = None
+
+    @property
+    def trained(self) -> Any:
+        """``training``, or where there is none ``network``."""
+        return self.network if self.training is None else self.training
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_tokens", "batch_size"):  # the recipes make the last of the one before

@@ -271,7 +271,7 @@ def call(model: Any, tensors: dict[str, Any], **kwargs: Any) -> Any:
 def _encoded(experiment: Experiment, raw: dict[str, Any], seeds: Any) -> tuple[Any, Any]:
     """Raw, decoded examples -> (network inputs by name, targets)."""
     outputs = call(experiment.preprocess, raw)
-    names = [tensor.name for tensor in experiment.network.inputs]
+    names = [tensor.name for tensor in experiment.trained.inputs]
     outputs = outputs if isinstance(outputs, dict) else {names[0]: outputs}
     inputs = {name: value for name, value in outputs.items() if name in names}
     side_outputs = {name: value for name, value in outputs.items() if name not in names}

@@ -131,14 +131,14 @@ class State:
     def values(self, inputs, targets, *, training: bool):
         """(the loss to be minimised, {name: one value per example}, what each example counts); losses of the network's own count
         for each example alike."""
-        task = self.experiment.task
-        outputs = call(self.network, inputs, training=training)
+        task, trained = self.experiment.task, self.experiment.trained
+        outputs = call(trained, inputs, training=training)
         losses = task.loss(targets, outputs)
         parts = {name: losses[name] for name in task.parts}
         if parts:
             losses = sum(parts.values())
-        if self.network.losses:
-            losses = losses + tf.cast(tf.add_n(self.network.losses), losses.dtype)
+        if trained.losses:
+            losses = losses + tf.cast(tf.add_n(trained.losses), losses.dtype)
         values = {"loss": losses, **parts, **{name: metric(targets, outputs) for name, metric in task.metrics.items()}}
         if task.weigh is None:
             return tf.reduce_mean(losses), values, tf.ones_like(losses)

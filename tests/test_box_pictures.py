@@ -1,4 +1,4 @@
-"""Pictures of boxes on photographs and of precision over recall."""
+"""Pictures of boxes and masks on photographs and of precision over recall."""
 
 import io
 
@@ -173,6 +173,142 @@ def test_of_each_image_the_truth_is_beside_the_answer():
         assert axes.get_xlim() == (0, width)
     upper, _, lower, beside = (axes.get_position() for axes in figure.axes)
     assert lower.y1 < upper.y0 and lower.x1 < beside.x0 and lower.y0 == beside.y0
+
+
+def rectangle(x_min, y_min, x_max, y_max, size=(480, 640)):
+    mask = np.zeros(size, bool)
+    mask[y_min:y_max, x_min:x_max] = True
+    return mask
+
+
+def masked(*rows, size=(480, 640)):
+    """Rows are (label, score, mask); the boxes are those of ``rectangle``."""
+    labels, scores, masks = zip(*rows, strict=True)
+    places = [np.argwhere(mask)[:, ::-1] for mask in masks]
+    boxes = np.array([[*each.min(axis=0), *each.max(axis=0) + 1] for each in places])
+    return boxes_picture(photograph(*size), boxes, np.array(scores), np.array(labels), CLASSES, "", masks=masks)
+
+
+def painted(figure, place=0):
+    return figure.axes[place].images[0].get_array()
+
+
+def half(colour):
+    return np.rint((np.array(colour) + 114) / 2)
+
+
+def test_objects_of_one_class_have_masks_boxes_and_tabs_of_colours_of_their_own():
+    figure = masked((0, 0.5, rectangle(100, 200, 150, 300)), (0, 0.9, rectangle(300, 100, 400, 150)))
+    sure, other = class_colours(2)
+    pixels = painted(figure)
+    assert pixels.shape == (480, 640, 3) and pixels.dtype == np.uint8
+    for colour, inner in ((sure, pixels[101:149, 301:399]), (other, pixels[201:299, 101:149])):
+        np.testing.assert_array_equal(inner, np.broadcast_to(half(colour), inner.shape))
+    boxes, tabs, texts = drawn(figure)
+    assert [each.get_text() for each in texts] == ["cat 0.50", "cat 0.90"]
+    for patches in ([each.get_edgecolor() for each in boxes], [each.get_facecolor() for each in tabs]):
+        np.testing.assert_allclose([each[:3] for each in patches], np.array([other, sure]) / 255)
+
+
+def test_a_mask_has_an_opaque_border_one_pixel_wide_and_nothing_outside():
+    mask = rectangle(100, 200, 150, 300) | rectangle(130, 250, 200, 280)
+    pixels = painted(masked((0, 0.5, mask)))
+    own = (pixels == class_colours(1)[0]).all(axis=-1)
+    grown = np.pad(mask, 1)
+    inner = mask & grown[:-2, 1:-1] & grown[2:, 1:-1] & grown[1:-1, :-2] & grown[1:-1, 2:]
+    np.testing.assert_array_equal(own, mask & ~inner)
+    assert (pixels[~mask] == 114).all() and (pixels[mask] != 114).any(axis=-1).all()
+
+
+def test_a_small_mask_lies_on_a_large_one_whose_border_is_seen_on_it():
+    large, small = rectangle(100, 100, 300, 300), rectangle(280, 180, 340, 240)
+    pixels = painted(masked((0, 0.9, large), (1, 0.3, small)))
+    first, second = class_colours(2)
+    np.testing.assert_array_equal(pixels[210, 290], half(second))  # in both
+    np.testing.assert_array_equal(pixels[210, 200], half(first))
+    np.testing.assert_array_equal(pixels[210, 299], first)  # the right border of the large one
+    np.testing.assert_array_equal(pixels[210, 280], second)
+
+
+def test_masks_of_a_large_photograph_are_drawn_as_large_as_it_is_shown():
+    mask = rectangle(700, 500, 2200, 2000, (3000, 4000))
+    figure = boxes_picture(photograph(300, 400), np.array([(700, 500, 2200, 2000)]), None, np.array([0]), CLASSES, "",
+                           size=(3000, 4000), masks=[mask])  # fmt: skip
+    pixels = painted(figure)
+    assert pixels.shape[0] in (1177, 1178) and pixels.shape[1] == 1570
+    rows, columns = np.nonzero((pixels != 114).any(axis=-1))
+    found = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+    np.testing.assert_allclose(found * 4000 / 1570, (700, 500, 2200, 2000), atol=4)
+    assert list(figure.axes[0].images[0].get_extent()) == [0, 4000, 3000, 0]
+
+
+def test_on_an_enlarged_image_borders_are_no_wider():
+    mask = rectangle(10, 20, 30, 40, (48, 64))
+    pixels = painted(masked((0, 0.5, mask), size=(48, 64)))
+    assert pixels.shape == (480, 640, 3)
+    np.testing.assert_array_equal((pixels != 114).any(axis=-1), np.kron(mask, np.ones((10, 10), bool)))
+    assert (pixels == class_colours(1)[0]).all(axis=-1).sum() == 4 * 200 - 4
+
+
+def test_the_file_shows_masks_where_they_are():
+    mask = rectangle(100, 120, 420, 330)
+    file = io.BytesIO(charts.png(masked((0, 0.5, mask))))
+    found = np.asarray(Image.open(file).convert("RGB")).astype(int)
+    rows, columns = np.nonzero(np.abs(found - half(class_colours(1)[0])).max(axis=-1) <= 2)
+    assert abs(len(rows) - 210 * 320) < 0.05 * 210 * 320  # but for the border and the tab
+    grey = np.argwhere(np.abs(found - 114).max(axis=-1) <= 2)
+    assert abs(columns.min() - grey[:, 1].min() - 100) <= 2 and abs(grey[:, 0].max() + 1 - rows.max() - (480 - 330)) <= 2
+
+
+def test_masks_are_asked_for_one_at_a_time_and_those_of_padding_never():
+    asked = []
+
+    class Masks:
+        def __getitem__(self, row):
+            asked.append(row)
+            return rectangle(10, 10, 20 + row, 20)
+
+    boxes_picture(photograph(), np.ones((4, 4)), np.ones(4), np.array([0, -1, 1, -1]), CLASSES, "", masks=Masks())
+    assert sorted(asked) == [0, 2]
+
+
+def test_an_object_without_a_pixel_still_has_its_box():
+    boxes = np.array([(10, 10, 50, 50)])
+    figure = boxes_picture(photograph(), boxes, None, np.array([0]), CLASSES, "", masks=np.zeros((1, 480, 640), bool))
+    assert [len(each) for each in drawn(figure)] == [1, 1, 1] and (painted(figure) == 114).all()
+    nothing = boxes_picture(photograph(), boxes, None, np.array([-1]), CLASSES, "", masks=[None])
+    assert (painted(nothing) == 114).all() and charts.png(nothing).startswith(b"\x89PNG")
+
+
+def test_masks_are_drawn_on_grey_images():
+    figure = boxes_picture(photograph()[..., :1], np.ones((1, 4)), None, np.array([0]), CLASSES, "",
+                           masks=[rectangle(100, 200, 150, 300)])  # fmt: skip
+    np.testing.assert_array_equal(painted(figure)[250, 120], half(class_colours(1)[0]))
+    assert (painted(figure)[0] == 114).all()
+
+
+def test_with_masks_a_palette_is_of_the_objects_and_boxes_are_thinner():
+    figure, colours = Figure(figsize=(6.4, 4.8)), ((1, 2, 3), (4, 5, 6))
+    draw_boxes(figure.add_axes((0, 0, 1, 1)), photograph(), np.ones((2, 4)), np.array([2, 2]), CLASSES, palette=colours,
+               scores=np.array([0.1, 0.9]), masks=[rectangle(10, 10, 20, 20)] * 2)  # fmt: skip
+    boxes, tabs, _ = drawn(figure)
+    np.testing.assert_allclose([each.get_facecolor()[:3] for each in tabs], np.array(colours) / 255)
+    plain = drawn(picture((0, 0.9, 10, 10, 50, 50)))[0][0]
+    assert all(each.get_linewidth() < plain.get_linewidth() / 2 for each in boxes)
+
+
+def test_rows_show_the_masks_of_truths_and_answers():
+    truth = {"boxes": np.ones((2, 4)), "labels": np.array([0, -1]), "crowd": np.array([True, False]),
+             "masks": [rectangle(0, 0, 100, 100), None]}  # fmt: skip
+    answer = {"boxes": np.ones((1, 4)), "labels": np.array([0]), "scores": np.array([0.5]), "size": np.array((480, 640)),
+              "masks": [rectangle(400, 0, 500, 100)]}  # fmt: skip
+    figure = box_rows([("image 1", photograph(), truth, answer)], CLASSES)
+    for place, start in ((0, 0), (1, 400)):
+        pixels = painted(figure, place)
+        assert pixels.shape == (363, 484, 3)  # 4.4 inches
+        columns = np.nonzero((pixels != 114).any(axis=(0, 2)))[0]
+        np.testing.assert_allclose((columns.min(), columns.max() + 1), np.array((start, start + 100)) * 484 / 640, atol=1)
+    assert drawn(figure)[0][0].get_linestyle() == "--"
 
 
 def curves(count, missing=()):

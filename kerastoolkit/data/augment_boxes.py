@@ -10,7 +10,12 @@ seed pair alone, and on the examples that this names. They take and give
     crowd   (batch, most) bool
     areas   (batch, most) float32, the objects' areas in pixels of ``size``
 
-and pass on what else a batch has. Where ``most`` changes, it is the largest count of boxes in the batch, and at least 1.
+and, from a batch that has them, what ``in_letterbox`` and ``move_with_boxes`` alone can take,
+
+    masks   (batch, most, height, width) uint8, 1 inside an object and 0 outside, in pixels of ``image``, whatever ``size`` is
+
+and pass on what else a batch has, but for ``rles``, masks at the images' own sizes, which are true of them alone. Where ``most``
+changes, it is the largest count of boxes in the batch, and at least 1.
 """
 
 from __future__ import annotations
@@ -32,7 +37,7 @@ TRUTHS = ("boxes", "labels", "crowd", "areas")
 
 def in_letterbox() -> Augment:
     """Brings boxes and areas from pixels of the images at their own sizes to pixels of the letterboxed images, which become the
-    images themselves: ``size`` is then that of ``image``, and a second time changes nothing."""
+    images themselves: ``size`` is then that of ``image``, and a second time changes nothing. Masks are there already."""
 
     def augment(raw: dict[str, Any], seeds: Any = None, fetch: Any = None) -> dict[str, Any]:
         height, width = raw["image"].shape[1:3]
@@ -40,7 +45,9 @@ def in_letterbox() -> Augment:
         smaller = tf.reduce_prod(tf.cast(inner, tf.float32) / tf.cast(raw["size"], tf.float32), axis=1, keepdims=True)
         moved = {**raw, "boxes": to_letterbox(raw["boxes"], raw["size"], height, width), "areas": raw["areas"] * smaller,
                  "size": tf.broadcast_to(tf.constant((height, width)), tf.shape(raw["size"]))}  # fmt: skip
-        return _only(moved, raw["labels"] >= 0)
+        moved.pop("rles", None)
+        masks = {"masks": moved.pop("masks")} if "masks" in raw else {}
+        return {**_only(moved, raw["labels"] >= 0), **masks}
 
     return augment
 
@@ -61,6 +68,7 @@ def mosaic(examples: int) -> Augment:
     _check_examples(examples)
 
     def augment(raw: dict[str, Any], seeds: tf.Tensor, fetch: Any) -> dict[str, Any]:
+        _check_no_masks(raw, "mosaic")
         raw = in_letterbox()(raw)
         others = in_letterbox()(fetch(tf.reshape(_drawn(seeds, 3, examples), (-1,))))
         height, width, channels = raw["image"].shape[1:]
@@ -97,6 +105,9 @@ def move_with_boxes(
     anywhere; at 1/2, where the output holds all four, only in the middle. Pixels are interpolated bilinearly; beyond the picture
     is grey (114). Boxes are cut at the border of the output; areas, which are of masks where those are known, shrink as much.
 
+    Masks move by the same map: a pixel is inside where the interpolated mask is 1/2 or more. Of the box of an object that is cut
+    is left what its mask still covers, which can be less than the part of the box that is left.
+
     Output  image  (batch, height, width, channels)
 
     Args:
@@ -106,10 +117,10 @@ def move_with_boxes(
         flip: whether half of the pictures are mirrored left and right.
         flip_vertical: whether half of the pictures are mirrored upside down.
         least_visible: the least share of a box that must be left in the output; with less it is dropped, as is a box with a
-            side below two pixels.
+            side below two pixels, and an object whose mask has no pixel left.
     Raises:
         InputError: the scales are not above 0 and rising, the shift is negative, or the share is not in 0..1.
-        ValueError: an image has another size.
+        ValueError: an image or a mask has another size.
     """
     low, high = scale
     if not 0 < low <= high < math.inf:
@@ -124,6 +135,9 @@ def move_with_boxes(
         image, (old_height, old_width) = raw["image"], raw["image"].shape[1:3]
         if (old_height, old_width) not in ((height, width), (2 * height, 2 * width)):
             raise ValueError(f"image must be {height} x {width} or twice that, got {old_height} x {old_width}")
+        if "masks" in raw and tuple(raw["masks"].shape[2:]) != (old_height, old_width):
+            got = " x ".join(map(str, raw["masks"].shape[2:]))
+            raise ValueError(f"masks must be of the image's size, {old_height} x {old_width}, got {got}")
         # All pairs are x, y.
         sides, new_sides = (tf.constant(each, tf.float32) for each in ((old_width, old_height), (width, height)))
         draws = uniforms(seeds, (5,))
@@ -142,13 +156,21 @@ def move_with_boxes(
         corners = factor[:, None, None] * (corners - middle[:, None, None]) + new_sides / 2
         first, last = tf.reduce_min(corners, axis=2), tf.reduce_max(corners, axis=2)  # a mirror changes one for the other
         whole = tf.reduce_prod(last - first, axis=-1)
+        cut = tf.reduce_any((first < 0.0) | (last > new_sides), axis=-1, keepdims=True)
         first, last = (tf.clip_by_value(each, 0.0, new_sides) for each in (first, last))
         visible = tf.math.divide_no_nan(tf.reduce_prod(last - first, axis=-1), whole)
         kept = (visible >= least_visible) & tf.reduce_all(last - first >= LEAST_SIDE, axis=-1)  # padding has no sides
-        moved = {**raw, "image": _read(image, middle, factor, height, width), "boxes": tf.concat([first, last], axis=-1),
-                 "areas": raw["areas"] * by**2 * visible,
+        moved = {**raw, "image": _read(image, middle, factor, height, width), "areas": raw["areas"] * by**2 * visible,
                  "size": tf.broadcast_to(tf.constant((height, width)), tf.shape(raw["size"]))}  # fmt: skip
-        return _compact(_only(moved, kept))
+        if "masks" not in raw:
+            return _compact(_only({**moved, "boxes": tf.concat([first, last], axis=-1)}, kept))
+        places = tf.where(kept)
+        masks = _read_masks(moved.pop("masks"), places, middle, factor, height, width)
+        begin, end = (tf.scatter_nd(places, each, tf.shape(first, tf.int64)) for each in _extents(masks))
+        first, last = tf.where(cut, tf.maximum(first, begin), first), tf.where(cut, tf.minimum(last, end), last)
+        kept &= tf.reduce_all((end > 0.0) & (last - first >= LEAST_SIDE), axis=-1)
+        moved = _compact(_only({**moved, "boxes": tf.concat([first, last], axis=-1)}, kept))
+        return {**moved, "masks": _in_rows(masks, places, kept, tf.shape(moved["labels"], tf.int64)[1])}
 
     return augment
 
@@ -175,6 +197,7 @@ def mixup(examples: int, share: float, *, least: float = 0.35) -> Augment:
         raise InputError(f"least must be in [0, 0.5], got {least}")
 
     def augment(raw: dict[str, Any], seeds: tf.Tensor, fetch: Any) -> dict[str, Any]:
+        _check_no_masks(raw, "mixup")
         raw, draws = in_letterbox()(raw), uniforms(seeds, (2,), stream=1)
         places = tf.where(draws[:, 0] < share)  # (blended, 1)
 
@@ -201,12 +224,17 @@ def _check_examples(examples: int) -> None:
         raise InputError(f"examples must be at least 1, got {examples}")
 
 
+def _check_no_masks(raw: dict[str, Any], what: str) -> None:
+    if "masks" in raw:
+        raise ValueError(f"{what} is for batches without masks, got masks of the shape {raw['masks'].shape}")
+
+
 def _drawn(seeds: tf.Tensor, count: int, examples: int) -> tf.Tensor:
     """(batch, count) int64, numbers of examples; the largest draw, 1 - 2^-24, times a count up to 2^24 stays below it."""
     return tf.cast(uniforms(seeds, (count,)) * examples, tf.int64)
 
 
-def _read(image: tf.Tensor, middle: tf.Tensor, factor: tf.Tensor, height: int, width: int) -> tf.Tensor:
+def _read(image: tf.Tensor, middle: tf.Tensor, factor: tf.Tensor, height: int, width: int, beyond: float = GREY) -> tf.Tensor:
     """The pixels (batch, height, width, channels) of new = factor * (old - middle) + half of the new sides; x, y (batch, 2) each.
 
     A map without turns is a crop that is resized, which was measured to take less than half of the time of a projective map.
@@ -217,7 +245,32 @@ def _read(image: tf.Tensor, middle: tf.Tensor, factor: tf.Tensor, height: int, w
     # centre of the input's first pixel, 0, to that of its last, 1.
     ends = [(middle + (end - half) / factor - 0.5)[:, ::-1] / last for end in (0.5, 2 * half - 0.5)]
     return tf.raw_ops.CropAndResize(image=image, boxes=tf.concat(ends, axis=1), box_ind=tf.range(tf.shape(image)[0]),
-                                    crop_size=(height, width), extrapolation_value=GREY)  # fmt: skip
+                                    crop_size=(height, width), extrapolation_value=beyond)  # fmt: skip
+
+
+def _read_masks(masks: tf.Tensor, places: tf.Tensor, middle: tf.Tensor, factor: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """The same of masks (batch, most, height, width), of those at ``places`` (n, 2) alone: (n, height, width) uint8."""
+    shares = _read(tf.gather_nd(masks, places)[..., None], tf.gather(middle, places[:, 0]), tf.gather(factor, places[:, 0]),
+                   height, width, beyond=0.0)  # fmt: skip
+    return tf.cast(shares[..., 0] >= 0.5, tf.uint8)
+
+
+def _extents(masks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Where what is set of masks (n, height, width) begins and ends, x, y (n, 2) float32 each; the end is 0 where nothing is."""
+    sides = [tf.reduce_max(masks, axis=axis) for axis in (1, 2)]  # which columns and rows have a pixel that is set
+    begin = [tf.argmax(side, axis=1) for side in sides]
+    end = [side.shape[1] - tf.argmax(side[:, ::-1], axis=1) for side in sides]
+    begin, end = (tf.cast(tf.stack(each, axis=1), tf.float32) for each in (begin, end))
+    return begin, tf.where(tf.reduce_any(sides[0] > 0, axis=1, keepdims=True), end, 0.0)
+
+
+def _in_rows(masks: tf.Tensor, places: tf.Tensor, kept: tf.Tensor, most: tf.Tensor) -> tf.Tensor:
+    """Of masks (n, height, width) at ``places`` (n, 2) of ``kept`` (batch, all) those that are kept, each where ``_compact`` puts
+    the rest of its object: (batch, most, height, width)."""
+    places, masks = (tf.boolean_mask(each, tf.gather_nd(kept, places)) for each in (places, masks))
+    ranks = tf.gather_nd(tf.cumsum(tf.cast(kept, tf.int64), axis=1) - 1, places)
+    shape = (tf.shape(kept, tf.int64)[0], most, *masks.shape[1:])
+    return tf.scatter_nd(tf.stack([places[:, 0], ranks], axis=1), masks, shape)
 
 
 def _with_truths(raw: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:

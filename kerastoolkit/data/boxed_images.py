@@ -36,6 +36,8 @@ class BoxedImage:
         labels: (n,) int32, 0 .. classes - 1.
         crowd: (n,) bool, no target and ignored in evaluation: a region with many objects of its label, or a difficult object.
         areas: (n,) float32, in pixels, of the object's mask where that is known, else of its box.
+        rles: (n,) object, bytes, the objects' masks as ``coco_objects.object_rle`` packs them, b"" where there is none; None
+            where masks are not read.
     """
 
     file: Path
@@ -45,6 +47,7 @@ class BoxedImage:
     labels: np.ndarray
     crowd: np.ndarray
     areas: np.ndarray
+    rles: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,8 @@ def boxed_images(data: str, *, only: tuple[str, ...] = (), limit: int | None = N
         from kerastoolkit.data.made_shapes import CLASSES, boxed_shapes
 
         data, notes = "shapes", ()
-        labels, classes = _chosen(CLASSES[1:], only, data)
-        ids, sources = _of_chosen(range(1, len(CLASSES)), labels), boxed_shapes(labels, limit)
+        labels, classes = chosen_classes(CLASSES[1:], only, data)
+        ids, sources = of_chosen(range(1, len(CLASSES)), labels), boxed_shapes(labels, limit)
     else:
         found = read(data, only=only, limit=limit, validation=validation, skip_faults=skip_faults)
         classes, ids, notes = found.classes, found.category_ids, found.notes
@@ -140,16 +143,39 @@ def read(data: str, *, only: tuple[str, ...] = (), limit: int | None = None, val
         what = f"must be in {LAYOUTS}" if path.is_dir() else "is not a folder" if path.exists() else "no such folder"
         raise InputError(f"{path}: {what}")
     found = reader(path, validation=TEST_SHARE if validation is None else validation, limit=limit)
-    if not skip_faults and data != "coco":  # its training part has two boxes without area
-        refuse([line for _, line in found.faults], hint="; --set skip_faults=true leaves out what has a fault")
-    labels, classes = _chosen(found.classes, only, data)
-    splits = {split: [_relabelled(image, np.array(labels)) for image in images] for split, images in found.splits.items()}
-    once = {split: [_without_duplicates(image) for image in images] for split, images in splits.items()}
-    if not any(len(image.labels) for image in once["train"]):
+    check_faults(found.faults, data, skip_faults)
+    found = each_once(of_classes(found, only, data))
+    if not any(len(image.labels) for image in found.splits["train"]):
         faults = f" without a fault, the first fault: {found.faults[0][1]}" if found.faults else ""
-        raise InputError(f"{path}: must have at least 1 box in {len(once['train']):,} training images, got none{faults}")
-    notes = (*found.notes, *_notes(splits, once, found.faults))
-    return BoxedFolder(classes, _of_chosen(found.category_ids, labels), once, notes, found.faults)
+        raise InputError(f"{path}: must have at least 1 box in {len(found.splits['train']):,} training images, got none{faults}")
+    return found
+
+
+def check_faults(faults: Faults, data: str, skip_faults: bool) -> None:
+    """Refuses what has a fault, unless it is to be left out.
+
+    Raises:
+        InputError: as ``image_folders.refuse`` has it.
+    """
+    if not skip_faults and data != "coco":  # its training part has two boxes without area
+        refuse([line for _, line in faults], hint="; --set skip_faults=true leaves out what has a fault")
+
+
+def of_classes(found: BoxedFolder, only: tuple[str, ...], data: str) -> BoxedFolder:
+    """The folder with objects of some classes alone, by default of all; ``data`` is what it is called in an error.
+
+    Raises:
+        InputError: one of ``only`` is no class.
+    """
+    labels, classes = chosen_classes(found.classes, only, data)
+    splits = {split: [_relabelled(image, np.array(labels)) for image in images] for split, images in found.splits.items()}
+    return replace(found, classes=classes, category_ids=of_chosen(found.category_ids, labels), splits=splits)
+
+
+def each_once(found: BoxedFolder) -> BoxedFolder:
+    """The folder without objects that stand there again, and with notes on what is in it."""
+    once = {split: [_without_duplicates(image) for image in images] for split, images in found.splits.items()}
+    return replace(found, splits=once, notes=(*found.notes, *_notes(found.splits, once, found.faults)))
 
 
 def folder_of(data: str, *, fetch: bool = False) -> Path:
@@ -184,35 +210,38 @@ def _by_hand(name: str) -> Path:
     return corpora_folder().parents[1] / name
 
 
-def _chosen(classes: tuple[str, ...], only: tuple[str, ...], data: str) -> tuple[list[int], tuple[str, ...]]:
+def chosen_classes(classes: tuple[str, ...], only: tuple[str, ...], data: str) -> tuple[list[int], tuple[str, ...]]:
     """Of each class its label, -1 where it is left out, and the classes that are left."""
     for name in only:
         if name not in classes:
             closest = difflib.get_close_matches(name, classes, n=1)
             guess = f" (did you mean {closest[0]}?)" if closest else f": choose of {', '.join(classes)}"
             raise InputError(f"only must name classes of {data}, got {name}{guess}")
-    chosen = tuple(name for name in classes if not only or name in only)
-    return [chosen.index(name) if name in chosen else -1 for name in classes], chosen
+    left = tuple(name for name in classes if not only or name in only)
+    return [left.index(name) if name in left else -1 for name in classes], left
 
 
-def _of_chosen(ids: Sequence[int], labels: list[int]) -> tuple[int, ...]:
+def of_chosen(ids: Sequence[int], labels: list[int]) -> tuple[int, ...]:
+    """The ids of the classes that ``chosen_classes`` left."""
     return tuple(number for number, label in zip(ids, labels, strict=True) if label >= 0)
 
 
 def _relabelled(image: BoxedImage, labels: np.ndarray) -> BoxedImage:
     """The image with other labels, ``labels`` of its own; without the objects whose label becomes -1."""
-    return _with_objects(replace(image, labels=labels[image.labels].astype(np.int32)), labels[image.labels] >= 0)
+    return with_objects(replace(image, labels=labels[image.labels].astype(np.int32)), labels[image.labels] >= 0)
 
 
 def _without_duplicates(image: BoxedImage) -> BoxedImage:
     keys = [(*box, label, crowd) for box, label, crowd in
             zip(image.boxes.tolist(), image.labels.tolist(), image.crowd.tolist(), strict=True)]  # fmt: skip
     places = {key: place for place, key in reversed(list(enumerate(keys)))}  # of each the first
-    return image if len(places) == len(keys) else _with_objects(image, np.array(sorted(places.values())))
+    return image if len(places) == len(keys) else with_objects(image, np.array(sorted(places.values())))
 
 
-def _with_objects(image: BoxedImage, chosen: np.ndarray) -> BoxedImage:
-    return replace(image, **{name: getattr(image, name)[chosen] for name in OBJECTS})
+def with_objects(image: BoxedImage, wanted: np.ndarray) -> BoxedImage:
+    """The image with some of its objects: their places (m,), or whether each is wanted (n,) bool."""
+    names = OBJECTS if image.rles is None else (*OBJECTS, "rles")
+    return replace(image, **{name: getattr(image, name)[wanted] for name in names})
 
 
 def _notes(splits: dict[str, list[BoxedImage]], once: dict[str, list[BoxedImage]], faults: Faults) -> list[str]:
@@ -235,15 +264,17 @@ def _notes(splits: dict[str, list[BoxedImage]], once: dict[str, list[BoxedImage]
     return notes
 
 
-def boxed_image(file: Path, height: int, width: int, objects: Sequence[tuple[int, Sequence[float], bool, float | None]]
-                ) -> BoxedImage:  # fmt: skip
-    """A record of an image of this size with objects (label, box x_min, y_min, x_max, y_max, crowd, area or None)."""
+def boxed_image(file: Path, height: int, width: int, objects: Sequence[tuple[int, Sequence[float], bool, float | None]],
+                rles: Sequence[bytes] | None = None) -> BoxedImage:  # fmt: skip
+    """A record of an image of this size with objects (label, box x_min, y_min, x_max, y_max, crowd, area or None), and their
+    masks where these are read."""
     boxes = np.array([box for _, box, _, _ in objects], np.float32).reshape(-1, 4)
     labels = np.array([label for label, _, _, _ in objects], np.int32)
     crowd = np.array([crowd for _, _, crowd, _ in objects], bool)
     of_boxes = (boxes[:, 2:] - boxes[:, :2]).prod(1)
     known = np.array([np.nan if area is None else area for _, _, _, area in objects], np.float32)
-    return BoxedImage(file, height, width, boxes, labels, crowd, np.where(np.isnan(known), of_boxes, known))
+    masks = None if rles is None else np.array(rles, object)
+    return BoxedImage(file, height, width, boxes, labels, crowd, np.where(np.isnan(known), of_boxes, known), masks)
 
 
 def image_size(file: Path) -> tuple[int, int]:
@@ -270,21 +301,21 @@ def boxed_source(images: list[BoxedImage]) -> Source:
     return Source(len(images), fetch, name=lambda index: str(images[index].file))
 
 
-def gather_objects(images: Callable[[], Sequence[BoxedImage]]) -> Callable[[Any], dict[str, Any]]:
+def gather_objects(images: Callable[[], Sequence[BoxedImage]], *, rles: bool = False) -> Callable[[Any], dict[str, Any]]:
     """A function from indices (batch,) to the objects of those images, padded to the most that one of them has, at least 1.
 
-    ``images`` is called when the first are asked for.
+    ``images`` is called when the first are asked for; ``rles`` is whether their masks are wanted, too, as strings.
     """
     import tensorflow as tf
 
-    padding = boxed_image(Path(), 0, 0, [(-1, (0, 0, 0, 0), False, None)])
+    names = (*OBJECTS, "rles") if rles else OBJECTS
+    padding = boxed_image(Path(), 0, 0, [(-1, (0, 0, 0, 0), False, None)], [b""])
 
     def read() -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
         found = images()
         counts = np.array([len(each.labels) for each in found], np.int64)
         # What pads is one more object, behind all others.
-        flat = {name: np.concatenate([getattr(each, name) for each in (*found, padding)])
-                for name in OBJECTS}  # fmt: skip
+        flat = {name: np.concatenate([getattr(each, name) for each in (*found, padding)]) for name in names}
         return counts, np.cumsum(counts) - counts, flat
 
     held = _held(read)

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from kerastoolkit.metrics.run_lengths import unpacked_runs
+
 LARGEST_AREA = int(np.finfo(np.float32).max)
 TOLERANCE = 1.0  # pixels by which corners and boxes may lie outside the image: programs round
 
@@ -42,16 +44,28 @@ def object_runs(found: CocoObject, height: int, width: int) -> np.ndarray | None
 
     A polygon covers the pixels that COCO's own code gives it.
     """
+    return unpacked_runs(object_rle(found, height, width)) if found.polygons else found.runs
+
+
+def object_rle(found: CocoObject, height: int, width: int) -> bytes | None:
+    """The same as COCO's own code packs it, the "counts" of a mask that it encodes; what ``unpacked_runs`` reads."""
     from faster_coco_eval.core import mask
 
-    if not found.polygons:
-        return found.runs
-    outlines = mask.frPyObjects([each.tolist() for each in found.polygons], height, width)
-    return unpacked_runs(mask.merge(outlines)["counts"])
+    if found.polygons:
+        outlines = mask.frPyObjects([each.tolist() for each in found.polygons], height, width)
+        return mask.merge(outlines)["counts"]
+    if found.runs is None:
+        return None
+    # Files may have runs of no pixels; COCO's own code writes none but the first, and its boxes and overlaps rely on that.
+    some = np.flatnonzero(found.runs)
+    inside = some % 2
+    begins = np.flatnonzero(np.diff(inside, prepend=-1))  # runs of one kind without others between them are one
+    runs = [0] * int(inside[0]) + np.add.reduceat(found.runs[some], begins).tolist()
+    return mask.frPyObjects({"size": [height, width], "counts": runs}, height, width)["counts"]
 
 
 def object_mask(found: CocoObject, height: int, width: int) -> np.ndarray | None:
-    """The same as (height, width) bool."""
+    """The mask of an object as (height, width) bool; None where it has none."""
     runs = object_runs(found, height, width)
     return None if runs is None else np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
 
@@ -174,32 +188,6 @@ def _runs(value: dict[str, Any], height: int, width: int) -> np.ndarray:
     if len(found) and (found.min() < 0 or found.max() > height * width) or found.sum() != height * width:
         raise ValueError(f"counts must be positive or 0 with the sum {height * width}, got the sum {found.sum()}")
     return found.astype(np.int32)
-
-
-def unpacked_runs(packed: bytes) -> np.ndarray:
-    """Run lengths from the text that COCO's own code writes them as (``rleToString``), (n,) int64.
-
-    A number is some characters of 5 bits each, counted from the character "0", the lowest first. A sixth bit tells that it goes
-    on, and the fifth of its last character that it is negative. From the fourth on, numbers are differences to the last but one.
-
-    Raises:
-        ValueError: it is no such text.
-    """
-    codes = np.frombuffer(packed, np.uint8).astype(np.int64) - 48
-    last = codes & 32 == 0
-    if not len(codes) or codes.min() < 0 or codes.max() > 63 or not last[-1]:
-        raise ValueError(f"counts must be run lengths as COCO packs them, got {short(packed.decode(errors='replace'))}")
-    begins = np.concatenate([[0], np.flatnonzero(last)[:-1] + 1])
-    places = np.arange(len(codes)) - np.repeat(begins, np.diff([*begins, len(codes)]))
-    if places.max() > 6:  # 35 bits; no image has so many pixels
-        raise ValueError(f"counts must be run lengths as COCO packs them, got a number of {places.max() + 1} characters")
-    numbers = np.add.reduceat((codes & 31) << (5 * places), begins)
-    negative = codes[last] & 16 != 0
-    numbers -= np.where(negative, 1 << (5 * (places[last] + 1)), 0)
-    # The first three as they are: differences begin with the fourth, to the second.
-    for first in (1, 2):
-        numbers[first::2] = np.cumsum(numbers[first::2])
-    return numbers
 
 
 def _numbers(value: Any, what: str) -> np.ndarray:

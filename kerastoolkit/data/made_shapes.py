@@ -9,7 +9,7 @@ leave of the plane, and a pixel's class is that of the foremost shape that cover
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ import numpy as np
 
 from kerastoolkit.data.boxed_images import BoxedImage, boxed_image, gather_objects
 from kerastoolkit.data.images import _held
+from kerastoolkit.data.instance_images import gather_instances
 from kerastoolkit.data.png_files import png_bytes
 from kerastoolkit.experiment import Source
+from kerastoolkit.metrics.run_lengths import encoded_mask
 
 SIZES = {"train": 2_000, "validation": 200, "test": 500}
 SEED = 20_150_518
@@ -157,10 +159,26 @@ def boxed_shapes(labels: Sequence[int], limit: int | None = None) -> dict[str, S
         labels: of circle, square, triangle and star; -1 where one is left out.
         limit: the first so many pictures of each split; by default all.
     """
-    return {split: _boxed_source(split, size if limit is None else min(limit, size), labels) for split, size in SIZES.items()}
+    return {split: _boxed_source(split, size, labels, gather_objects) for split, size in _sizes(limit).items()}
 
 
-def _boxed_source(split: str, size: int, labels: Sequence[int]) -> Source:
+def instance_shapes(labels: Sequence[int], height: int, width: int, limit: int | None = None) -> dict[str, Source]:
+    """The same with the mask of what is seen of each shape; raw examples as ``instance_images`` has them.
+
+    Args:
+        height, width: of the masks, in pixels.
+        labels, limit: as those of ``boxed_shapes``.
+    """
+    gather = {split: functools.partial(gather_instances, height=height, width=width, masks=split != "test") for split in SIZES}
+    return {split: _boxed_source(split, size, labels, gather[split]) for split, size in _sizes(limit).items()}
+
+
+def _sizes(limit: int | None) -> dict[str, int]:
+    return {split: size if limit is None else min(limit, size) for split, size in SIZES.items()}
+
+
+def _boxed_source(split: str, size: int, labels: Sequence[int], gather: Callable[..., Any]) -> Source:
+    """A source of pictures and of what ``gather`` makes of their objects."""
     import tensorflow as tf
 
     @functools.cache
@@ -168,12 +186,14 @@ def _boxed_source(split: str, size: int, labels: Sequence[int]) -> Source:
         found = []
         for number in range(size):
             pixels, _, seen = made_shape_image(split, number)
-            objects = [(labels[label - 1], _box(mask), False, mask.sum()) for label, mask in seen
-                       if labels[label - 1] >= 0 and mask.sum() >= LEAST_SEEN]  # fmt: skip
-            found.append((png_bytes(pixels), boxed_image(Path(f"{number}.png"), *pixels.shape[:2], objects)))
+            kept = [(labels[label - 1], mask) for label, mask in seen
+                    if labels[label - 1] >= 0 and mask.sum() >= LEAST_SEEN]  # fmt: skip
+            objects = [(label, _box(mask), False, mask.sum()) for label, mask in kept]
+            picture = boxed_image(Path(f"{number}.png"), *pixels.shape[:2], objects, [encoded_mask(mask) for _, mask in kept])
+            found.append((png_bytes(pixels), picture))
         return found
 
-    images, objects = _held(lambda: [image for image, _ in made()]), gather_objects(lambda: [each for _, each in made()])
+    images, objects = _held(lambda: [image for image, _ in made()]), gather(lambda: [each for _, each in made()])
 
     @tf.autograph.experimental.do_not_convert
     def fetch(indices: Any) -> dict[str, Any]:

@@ -94,6 +94,29 @@ def intensities(images: Data) -> keras.Model:
     return keras.Model(pixels, keras.layers.Rescaling(1 / 255, name="intensities")(pixels), name="preprocess")
 
 
+# Of ImageNet's red, green and blue, 0..1, as torchvision standardises them.
+IMAGENET_MEANS, IMAGENET_DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def imagenet_sized(height: int, width: int, *, blue_green_red: bool = False) -> keras.Model:
+    """Pixels of letterboxed images -> what networks with weights of ImageNet take, past which the size that an image had in its
+    file is handed to the answers.
+
+    Input   image  (batch, height, width, 3) float32, 0..255
+            size   (batch, 2) int32, the height and width of the image's file, in pixels
+    Output  a dict: image, same shape, as torchvision's networks take it; size
+
+    Args:
+        blue_green_red: whether images are as keras.applications' VGG and ResNet take them instead.
+    """
+    pixels = keras.Input((height, width, 3), name="image")
+    sizes = keras.Input((2,), dtype="int32", name="size")
+    standardise = BlueGreenRed(name="standardise") if blue_green_red else keras.layers.Normalization(
+        mean=[255 * mean for mean in IMAGENET_MEANS], variance=[(255 * each) ** 2 for each in IMAGENET_DEVIATIONS],
+        name="standardise")  # fmt: skip
+    return keras.Model({"image": pixels, "size": sizes}, {"image": standardise(pixels), "size": sizes}, name="preprocess")
+
+
 def intensities_sized(height: int, width: int) -> keras.Model:
     """Pixels of letterboxed images -> intensities between 0 and 1, past which the size that an image had in its file is handed to
     the answers.

@@ -7,7 +7,9 @@ from kerastoolkit.layers.attention import MultiHeadAttention as MultiHeadAttenti
 from kerastoolkit.layers.attention_decoder import AttentionDecoder as AttentionDecoder
 from kerastoolkit.layers.attention_decoder import ReverseTexts as ReverseTexts
 from kerastoolkit.layers.batch_normalization import BatchNormalization as BatchNormalization
+from kerastoolkit.layers.best_boxes import BestBoxes as BestBoxes
 from kerastoolkit.layers.bilinear_kernel import BilinearKernel as BilinearKernel
+from kerastoolkit.layers.class_masks import ClassMasks as ClassMasks
 from kerastoolkit.layers.corruption import Corruption as Corruption
 from kerastoolkit.layers.distribution_boxes import DistributionBoxes as DistributionBoxes
 from kerastoolkit.layers.double_size import DoubleSize as DoubleSize
@@ -23,9 +25,13 @@ from kerastoolkit.layers.local_response_normalization import (
     LocalResponseNormalization as LocalResponseNormalization,
 )
 from kerastoolkit.layers.pointer_generator import PointerGenerator as PointerGenerator
+from kerastoolkit.layers.pyramid_anchors import PyramidAnchors as PyramidAnchors
 from kerastoolkit.layers.recurrent import GRU as GRU
 from kerastoolkit.layers.recurrent import LSTM as LSTM
 from kerastoolkit.layers.recurrent import SimpleRNN as SimpleRNN
+from kerastoolkit.layers.region_proposals import RegionProposals as RegionProposals
+from kerastoolkit.layers.roi_align import RoiAlign as RoiAlign
+from kerastoolkit.layers.sample_regions import SampleRegions as SampleRegions
 from kerastoolkit.layers.sparsity import SparsityPenalty as SparsityPenalty
 from kerastoolkit.layers.transformer import PositionEncoding as PositionEncoding
 from kerastoolkit.layers.transformer import TransformerDecoderBlock as TransformerDecoderBlock

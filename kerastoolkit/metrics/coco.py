@@ -1,4 +1,5 @@
-"""COCO's figures of object detection and its format of results, through the well-kept successor of its own program.
+"""COCO's figures of object detection, by boxes or masks, and its format of results, through the well-kept successor of its own
+program.
 
 Truths and answers are as in ``metrics.detection``.
 """
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
+from faster_coco_eval.core import mask
 
 from kerastoolkit.metrics.detection import Boxes, images_without_padding, xyxy_to_xywh
 
@@ -60,17 +62,20 @@ class DetectionFigures:
     scores: np.ndarray
 
 
-def detection_figures(truths: Iterable[Boxes], answers: Iterable[Boxes], classes: int) -> DetectionFigures:
+def detection_figures(truths: Iterable[Boxes], answers: Iterable[Boxes], classes: int, *,
+                      masks: bool = False) -> DetectionFigures:  # fmt: skip
     """COCO's figures by its own rules: at most 100 answers of a class in an image count, and one without an object that lies in a
     crowd of its class, as far as the IoU threshold asks, is neither right nor wrong.
 
     Args:
         truths, answers: of the same images, as above.
         classes: number of labels.
+        masks: whether the figures are those of masks in place of boxes. An answer's area is then the pixels of its mask; an
+            object's is the one that is told, as for boxes.
     Raises:
-        ValueError: there are not as many answers as truths, or a label that is no class.
+        ValueError: there are not as many answers as truths, a label that is no class, or masks of another size than the truth's.
     """
-    pairs = list(images_without_padding(truths, answers, classes))
+    pairs = list(images_without_padding(truths, answers, classes, masks=masks))
     true, said = (_by_class([pair[side] for pair in pairs], classes) for side in (0, 1))
     # Class by class, because COCO's program keeps records of every pair of an image and a class.
     arrays = zip(*map(_coco_arrays, true, said), strict=True)
@@ -100,22 +105,28 @@ def detection_figures(truths: Iterable[Boxes], answers: Iterable[Boxes], classes
     )
 
 
-def coco_results(image_id: int | str, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray,
-                 category_ids: Sequence[int]) -> list[dict[str, Any]]:  # fmt: skip
+def coco_results(image_id: int | str, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, category_ids: Sequence[int],
+                 rles: np.ndarray | None = None, size: Sequence[int] | None = None) -> list[dict[str, Any]]:  # fmt: skip
     """An image's answers as COCO's results format has them, https://cocodataset.org/#format-results.
 
     Args:
         image_id: of the image in its COCO file.
         boxes, scores, labels: as above.
         category_ids: of each class the id in its COCO file.
+        rles, size: as above, or None for boxes without masks.
     Returns:
-        a record for each box: bbox is left, top, width and height in pixels, to 2 decimals; score to 5.
+        a record for each box: bbox is left, top, width and height in pixels, to 2 decimals; score to 5; segmentation, where there
+        are masks, their size and counts.
     """
     known = labels >= 0
     columns = xyxy_to_xywh(boxes[known]), scores[known], labels[known]
-    return [{"image_id": image_id, "category_id": category_ids[label], "bbox": [round(number, 2) for number in box],
-             "score": round(score, 5)}
-            for box, score, label in zip(*map(np.ndarray.tolist, columns), strict=True)]  # fmt: skip
+    records = [{"image_id": image_id, "category_id": category_ids[label], "bbox": [round(number, 2) for number in box],
+                "score": round(score, 5)}
+               for box, score, label in zip(*map(np.ndarray.tolist, columns), strict=True)]  # fmt: skip
+    if rles is not None:
+        for record, rle in zip(records, rles[known], strict=True):
+            record["segmentation"] = {"size": [*map(int, size)], "counts": rle.decode()}
+    return records
 
 
 def _by_class(found: Sequence[Boxes], classes: int) -> list[dict[str, np.ndarray]]:
@@ -139,11 +150,18 @@ def _coco_arrays(true: Boxes, said: Boxes) -> tuple[np.ndarray, np.ndarray, np.n
     objects = [{"id": number, "image_id": image, "category_id": 1, "bbox": box, "area": area, "iscrowd": crowd}
                for number, image, box, area, crowd in zip(count(1), *map(np.ndarray.tolist, columns), strict=False)]  # fmt: skip
     columns = said["image"], xyxy_to_xywh(said["boxes"]), said["scores"]
-    boxes = [{"id": number, "image_id": image, "category_id": 1, "bbox": box, "area": box[2] * box[3], "score": score}
-             for number, image, box, score in zip(count(1), *map(np.ndarray.tolist, columns), strict=False)]  # fmt: skip
-    images = [{"id": image} for image in np.union1d(true["image"], said["image"]).tolist()]
-    sets = [COCO({"images": images, "categories": [{"id": 1}], "annotations": rows}) for rows in (objects, boxes)]
-    evaluation = COCOeval_faster(*sets, iouType="bbox", print_function=lambda text: None)
+    answers = [{"id": number, "image_id": image, "category_id": 1, "bbox": box, "area": box[2] * box[3], "score": score}
+               for number, image, box, score in zip(count(1), *map(np.ndarray.tolist, columns), strict=False)]  # fmt: skip
+    images = {image: {"id": image} for image in np.union1d(true["image"], said["image"]).tolist()}
+    if "rles" in true:
+        for record, rle in zip(objects + answers, np.concatenate([true["rles"], said["rles"]]), strict=True):
+            record["segmentation"] = rle
+            images[record["image_id"]].update(zip(("height", "width"), rle["size"], strict=True))
+        for record, area in zip(answers, mask.area(said["rles"].tolist()), strict=True):
+            record["area"] = float(area)
+    sets = [COCO({"images": [*images.values()], "categories": [{"id": 1}], "annotations": rows}) for rows in (objects, answers)]
+    kind = "segm" if "rles" in true else "bbox"
+    evaluation = COCOeval_faster(*sets, iouType=kind, print_function=lambda text: None)
     evaluation.evaluate()
     found = evaluation.eval
     return tuple(np.where(values < 0, np.nan, values)

@@ -5,6 +5,11 @@ with the label -1 are padding and may stand anywhere. Boxes are x_min, y_min, x_
 
     truths   boxes (n, 4), labels (n,) 0 .. classes - 1, crowd (n,) bool, areas (n,) of the objects
     answers  boxes (n, 4), scores (n,), labels (n,)
+
+Where overlaps are those of masks, both also have
+
+    rles  (n,) object, bytes: each one's mask at the image's own size, as in ``metrics.run_lengths``
+    size  (2,), height and width of the image
 """
 
 from __future__ import annotations
@@ -21,7 +26,7 @@ Boxes = Mapping[str, np.ndarray]
 
 
 def detection_confusion(truths: Iterable[Boxes], answers: Iterable[Boxes], classes: int, *, score: float = 0.25,
-                        iou: float = 0.5) -> np.ndarray:  # fmt: skip
+                        iou: float = 0.5, masks: bool = False) -> np.ndarray:  # fmt: skip
     """How many objects of each class are said to be of each.
 
     An object and an answer are paired by falling IoU, whatever their labels, each once. Crowds are no objects, and an answer
@@ -32,14 +37,15 @@ def detection_confusion(truths: Iterable[Boxes], answers: Iterable[Boxes], class
         classes: number of labels.
         score: answers below are left out.
         iou: pairs below are none.
+        masks: whether overlaps are those of masks in place of boxes.
     Returns:
         (classes + 1, classes + 1) int64: rows are true classes, the last one answers without an object; columns are those said,
         the last one objects that were missed.
     Raises:
-        ValueError: there are not as many answers as truths, or a label that is no class.
+        ValueError: there are not as many answers as truths, a label that is no class, or masks of another size than the truth's.
     """
     matrix = np.zeros((classes + 1, classes + 1), np.int64)
-    for truth, answer in images_without_padding(truths, answers, classes, score):
+    for truth, answer in images_without_padding(truths, answers, classes, score, masks=masks):
         places, ignored = _matched(truth, answer, iou, as_coco=False)
         labels = np.append(truth["labels"], classes)  # the place -1, no object, is the last
         np.add.at(matrix, (labels[places[~ignored]], answer["labels"][~ignored]), 1)
@@ -75,18 +81,20 @@ def confusion_figures(matrix: np.ndarray) -> ConfusionFigures:
     return ConfusionFigures(*by_class, *map(float, overall))
 
 
-def best_threshold(truths: Iterable[Boxes], answers: Iterable[Boxes], classes: int, *, iou: float = 0.5) -> tuple[float, float]:
+def best_threshold(truths: Iterable[Boxes], answers: Iterable[Boxes], classes: int, *, iou: float = 0.5,
+                   masks: bool = False) -> tuple[float, float]:  # fmt: skip
     """The score from which on answers should count: where the mean over classes of F1 is largest, and this mean.
 
-    Answers are matched as COCO does at one IoU, the surest first; classes without objects are left out of the mean.
+    Answers are matched as COCO does at one IoU, of boxes or of ``masks``, the surest first; classes without objects are left out
+    of the mean.
 
     Returns:
         the score, that of an answer, and the mean F1, 0..1; both NaN where there are no objects or no answers.
     Raises:
-        ValueError: there are not as many answers as truths, or a label that is no class.
+        ValueError: there are not as many answers as truths, a label that is no class, or masks of another size than the truth's.
     """
     objects, columns = np.zeros(classes, np.int64), []
-    for truth, answer in images_without_padding(truths, answers, classes):
+    for truth, answer in images_without_padding(truths, answers, classes, masks=masks):
         places, ignored = _matched(truth, answer, iou, as_coco=True)
         objects += np.bincount(truth["labels"][~truth["crowd"]], minlength=classes)
         columns.append((answer["scores"][~ignored], answer["labels"][~ignored], places[~ignored] >= 0))
@@ -107,30 +115,38 @@ def best_threshold(truths: Iterable[Boxes], answers: Iterable[Boxes], classes: i
     return float(scores[last][means.argmax()]), float(means.max())
 
 
-def image_scores(truths: Iterable[Boxes], answers: Iterable[Boxes], *, score: float = 0.25, iou: float = 0.5) -> np.ndarray:
+def image_scores(truths: Iterable[Boxes], answers: Iterable[Boxes], *, score: float = 0.25, iou: float = 0.5,
+                 masks: bool = False) -> np.ndarray:  # fmt: skip
     """F1 of each image, all classes together, matched as in ``best_threshold``; answers below ``score`` are left out.
 
     Returns:
         (images,) float64, 0..1; NaN where there is neither an object nor an answer.
     Raises:
-        ValueError: there are not as many answers as truths.
+        ValueError: there are not as many answers as truths, or masks of another size than the truth's.
     """
     counts = []
-    for truth, answer in images_without_padding(truths, answers, None, score):
+    for truth, answer in images_without_padding(truths, answers, None, score, masks=masks):
         places, ignored = _matched(truth, answer, iou, as_coco=True)
         counts.append((2 * np.count_nonzero(places >= 0), np.count_nonzero(~ignored) + np.count_nonzero(~truth["crowd"])))
     found, of_both = np.array(counts, np.float64).reshape(-1, 2).T
     return ratio(found, of_both)
 
 
-def images_without_padding(truths: Iterable[Boxes], answers: Iterable[Boxes], classes: int | None,
-            score: float = -np.inf) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:  # fmt: skip
-    """Truths and answers of each image, without padding, the surest answers first, those below ``score`` left out."""
+def images_without_padding(truths: Iterable[Boxes], answers: Iterable[Boxes], classes: int | None, score: float = -np.inf, *,
+            masks: bool = False) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:  # fmt: skip
+    """Truths and answers of each image, without padding, the surest answers first, those below ``score`` left out.
+
+    With ``masks`` their rles are (n,) object, COCO's dicts of size and counts.
+    """
     truths, answers = list(truths), list(answers)
     if len(truths) != len(answers):
         raise ValueError(f"answers must be of as many images as truths, {len(truths)}, got {len(answers)}")
     for number, (truth, answer) in enumerate(zip(truths, answers, strict=True)):
-        truth, answer = _rows(truth, "boxes", "labels", "crowd", "areas"), _rows(answer, "boxes", "labels", "scores")
+        if masks and list(truth["size"]) != list(answer["size"]):
+            raise ValueError(f"masks of image {number} must be of the size {[*map(int, truth['size'])]},"
+                             f" got {[*map(int, answer['size'])]}")  # fmt: skip
+        both = ("boxes", "labels", "rles") if masks else ("boxes", "labels")
+        truth, answer = _rows(truth, *both, "crowd", "areas"), _rows(answer, *both, "scores")
         highest = max(truth["labels"].max(initial=-1), answer["labels"].max(initial=-1))
         if classes is not None and highest >= classes:
             raise ValueError(f"labels of image {number} must be -1 .. {classes - 1}, got {highest}")
@@ -141,7 +157,12 @@ def images_without_padding(truths: Iterable[Boxes], answers: Iterable[Boxes], cl
 
 def _rows(found: Boxes, *names: str) -> dict[str, np.ndarray]:
     known = np.asarray(found["labels"]) >= 0
-    return {name: np.asarray(found[name])[known] for name in names}
+    rows = {name: np.asarray(found[name])[known] for name in names}
+    if "rles" in rows:
+        size, rles = [*map(int, found["size"])], np.empty(known.sum(), object)
+        rles[:] = [{"size": size, "counts": rle} for rle in rows["rles"].tolist()]
+        rows["rles"] = rles
+    return rows
 
 
 def _matched(truth: Boxes, answer: Boxes, iou: float, *, as_coco: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -157,8 +178,8 @@ def _matched(truth: Boxes, answer: Boxes, iou: float, *, as_coco: bool) -> tuple
     places = np.full(len(answer["labels"]), -1)
     if not len(places) or not len(truth["labels"]):
         return places, np.zeros(len(places), bool)
-    # With crowds this is the share of the answer's area.
-    overlaps = mask.iou(xyxy_to_xywh(answer["boxes"]), xyxy_to_xywh(truth["boxes"]), truth["crowd"].astype(int).tolist())
+    said, true = ((each["rles"].tolist() if "rles" in each else xyxy_to_xywh(each["boxes"])) for each in (answer, truth))
+    overlaps = mask.iou(said, true, truth["crowd"].astype(int).tolist())  # with crowds this is the share of the answer's area
     alike = answer["labels"][:, None] == truth["labels"]
     rows, columns = np.nonzero((overlaps >= iou) & ~truth["crowd"] & (alike if as_coco else True))
     falling = -overlaps[rows, columns]

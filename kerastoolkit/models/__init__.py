@@ -24,6 +24,8 @@ from kerastoolkit.models.fcn import fcn32s as fcn32s
 from kerastoolkit.models.googlenet import googlenet as googlenet
 from kerastoolkit.models.googlenet import googlenet_cifar as googlenet_cifar
 from kerastoolkit.models.inception import inception_v3 as inception_v3
+from kerastoolkit.models.mask_rcnn import mask_rcnn as mask_rcnn
+from kerastoolkit.models.mask_rcnn import mask_rcnn_training as mask_rcnn_training
 from kerastoolkit.models.recurrent import recurrent_forecaster as recurrent_forecaster
 from kerastoolkit.models.recurrent import recurrent_language_model as recurrent_language_model
 from kerastoolkit.models.resnet import resnet18 as resnet18

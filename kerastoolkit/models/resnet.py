@@ -227,20 +227,28 @@ def _resnet_of_bottlenecks(depth, classes, input_shape, weights):
     return model
 
 
-def resnet_stages(image, depth: int) -> list:
-    """What the stem gives and each of the four stages, at a half, a quarter, ... and a thirty-second of the image's size."""
+def resnet_stages(image, depth: int, *, of_torchvision: bool = False, epsilon: float = EPSILON, train_norms: bool = True) -> list:
+    """What the stem gives and each of the four stages, at a half, a quarter, ... and a thirty-second of the image's size.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        of_torchvision: whether bottlenecks are those of torchvision: no biases, and the stride in the 3 x 3 convolution.
+        epsilon: of batch norms.
+        train_norms: whether they are trained and use the batch's statistics; else they are fixed.
+    """
     of_bottlenecks = depth >= 50
-    x = _convolution(image, 64, 7, stride=2, use_bias=of_bottlenecks, name="stem_conv")
-    stages = [_norm_relu(x, name="stem_conv")]
+    norms = {"epsilon": epsilon, "trainable": train_norms}
+    x = _convolution(image, 64, 7, stride=2, use_bias=of_bottlenecks and not of_torchvision, name="stem_conv")
+    stages = [_norm_relu(x, name="stem_conv", **norms)]
     x = _stem_pool(stages[0])
     for stage, blocks in enumerate(BLOCKS[depth], start=1):
         for block in range(1, blocks + 1):
             stride = 2 if stage > 1 and block == 1 else 1
             name = f"stage{stage}_block{block}"
             if of_bottlenecks:
-                x = _bottleneck(x, 32 * 2**stage, stride, project=block == 1, name=name)
+                x = _bottleneck(x, 32 * 2**stage, stride, block == 1, name, of_torchvision=of_torchvision, **norms)
             else:
-                x = _basic_block(x, 32 * 2**stage, stride, "projection", name=name)
+                x = _basic_block(x, 32 * 2**stage, stride, "projection", name, **norms)
         stages.append(x)
     return stages
 
@@ -272,30 +280,31 @@ def _head(x, classes):
     return layers.Dense(classes, kernel_initializer="he_normal", name="logits")(x)
 
 
-def _basic_block(x, filters, stride, shortcut, name):
+def _basic_block(x, filters, stride, shortcut, name, **norms):
     """Two 3 x 3 convolutions and a shortcut (figure 5, left)."""
+    skip = x
     if stride > 1 or x.shape[-1] != filters:
-        skip = (_identity_shortcut if shortcut == "identity" else _projection_shortcut)(
-            x, filters, stride, name
-        )
-    else:
-        skip = x
+        if shortcut == "identity":
+            skip = _identity_shortcut(x, filters, stride, name)
+        else:
+            skip = _projection_shortcut(x, filters, stride, name, **norms)
     x = _convolution(x, filters, 3, stride, name=f"{name}_conv1")
-    x = _norm_relu(x, name=f"{name}_conv1")
+    x = _norm_relu(x, name=f"{name}_conv1", **norms)
     x = _convolution(x, filters, 3, name=f"{name}_conv2")
-    x = _norm(x, name=f"{name}_conv2")
+    x = _norm(x, name=f"{name}_conv2", **norms)
     return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([skip, x]))
 
 
-def _bottleneck(x, filters, stride, project, name):
+def _bottleneck(x, filters, stride, project, name, *, of_torchvision=False, **norms):
     """1 x 1, 3 x 3 and 1 x 1 convolutions, four times as many channels out, and a shortcut (figure 5, right)."""
-    skip = _projection_shortcut(x, 4 * filters, stride, name, use_bias=True) if project else x
-    x = _convolution(x, filters, 1, stride, use_bias=True, name=f"{name}_conv1")
-    x = _norm_relu(x, name=f"{name}_conv1")
-    x = _convolution(x, filters, 3, use_bias=True, name=f"{name}_conv2")
-    x = _norm_relu(x, name=f"{name}_conv2")
-    x = _convolution(x, 4 * filters, 1, use_bias=True, name=f"{name}_conv3")
-    x = _norm(x, name=f"{name}_conv3")
+    strides, biases = (1, stride) if of_torchvision else (stride, 1), {"use_bias": not of_torchvision}
+    skip = _projection_shortcut(x, 4 * filters, stride, name, **biases, **norms) if project else x
+    x = _convolution(x, filters, 1, strides[0], **biases, name=f"{name}_conv1")
+    x = _norm_relu(x, name=f"{name}_conv1", **norms)
+    x = _convolution(x, filters, 3, strides[1], **biases, name=f"{name}_conv2")
+    x = _norm_relu(x, name=f"{name}_conv2", **norms)
+    x = _convolution(x, 4 * filters, 1, **biases, name=f"{name}_conv3")
+    x = _norm(x, name=f"{name}_conv3", **norms)
     return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([skip, x]))
 
 
@@ -321,9 +330,9 @@ def _identity_shortcut(x, filters, stride, name):
     return ops.pad(x, ((0, 0), (0, 0), (0, 0), (0, filters - x.shape[-1])))
 
 
-def _projection_shortcut(x, filters, stride, name, use_bias=False):
+def _projection_shortcut(x, filters, stride, name, use_bias=False, **norms):
     x = _convolution(x, filters, 1, stride, use_bias=use_bias, name=f"{name}_shortcut")
-    return _norm(x, name=f"{name}_shortcut")
+    return _norm(x, name=f"{name}_shortcut", **norms)
 
 
 def _convolution(x, filters, size, stride=1, *, use_bias=False, name):
@@ -337,9 +346,9 @@ def _convolution(x, filters, size, stride=1, *, use_bias=False, name):
     )(x)
 
 
-def _norm(x, name):
-    return BatchNormalization(momentum=MOMENTUM, epsilon=EPSILON, name=f"{name}_norm")(x)
+def _norm(x, name, epsilon=EPSILON, trainable=True):
+    return BatchNormalization(momentum=MOMENTUM, epsilon=epsilon, trainable=trainable, name=f"{name}_norm")(x)
 
 
-def _norm_relu(x, name):
-    return layers.ReLU(name=f"{name}_relu")(_norm(x, name))
+def _norm_relu(x, name, **norms):
+    return layers.ReLU(name=f"{name}_relu")(_norm(x, name, **norms))

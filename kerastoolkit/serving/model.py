@@ -14,10 +14,12 @@ import kerastoolkit.serving.byte_pairs
 import kerastoolkit.serving.decoding
 import kerastoolkit.serving.detection
 import kerastoolkit.serving.images
+import kerastoolkit.serving.instances
 import kerastoolkit.serving.masking
 import kerastoolkit.serving.segmentation
 import kerastoolkit.serving.series
 import kerastoolkit.serving.spans
+import kerastoolkit.serving.sure_objects
 import kerastoolkit.serving.tags
 import kerastoolkit.serving.text
 import kerastoolkit.serving.tiles

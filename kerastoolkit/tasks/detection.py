@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -17,10 +15,11 @@ from kerastoolkit.boxes import to_letterbox
 from kerastoolkit.experiment import Data, InputError, Report, Task, described
 from kerastoolkit.losses.yolov3 import yolov3_loss_parts
 from kerastoolkit.losses.yolov8 import yolov8_loss_parts
-from kerastoolkit.metrics.coco import RECALL_POINTS, coco_results, detection_figures
+from kerastoolkit.metrics.coco import RECALL_POINTS, detection_figures
 from kerastoolkit.metrics.detection import best_threshold, confusion_figures, detection_confusion, image_scores
 from kerastoolkit.serving.detection import DecodeLetterboxed, SuppressBoxes
 from kerastoolkit.serving.model import inner_layer
+from kerastoolkit.tasks._coco_results import coco_results_file
 from kerastoolkit.tasks._image_files import made_up_images, pixels_of, read_images
 from kerastoolkit.weights.folding import fold_batch_norms
 
@@ -99,21 +98,12 @@ def detection(classes: list[str] | tuple[str, ...], height: int, width: int, *, 
         found = (answers[key] for key in ("boxes", "scores", "labels"))
         return box_pictures.boxes_picture(pixels, *found, classes, name, size=answers["size"])
 
-    def summary(names: list[str], answers: list[dict[str, Any]]) -> dict[str, bytes]:
-        # COCO's own files are called by their ids. Files of one name from several folders are told apart by their paths.
-        called = [int(Path(name).stem) if Path(name).stem.isdecimal() else Path(name).name for name in names]
-        often = {each for each, count in Counter(called).items() if count > 1}
-        records = []
-        for name, image, each in zip(names, called, answers, strict=True):
-            image = name if image in often else image
-            records += coco_results(image, each["boxes"], each["scores"], each["labels"], ids)
-        return {"coco_results.json": json.dumps(records).encode()}
-
     return Task(
         name="detection", encode=encode, loss=parts, parts=names_of_parts, metrics={}, decode=decode_letterboxed, answer=answer,
         score=lambda batches, data, serving, **scoring: _score(batches, data, classes, **scoring), read=read_images, tell=tell,
         draw=draw, probe=_probe, endpoints=_endpoints, answered_at_once=16, settings={"conf": 0.25, "iou": 0.7},
-        scoring={"conf": 0.001, "iou": 0.7, "shown": 0.25}, stages=_stages, summary=summary)  # fmt: skip
+        scoring={"conf": 0.001, "iou": 0.7, "shown": 0.25}, stages=_stages,
+        summary=lambda names, answers: coco_results_file(names, answers, ids))  # fmt: skip
 
 
 def decode_letterboxed(preprocess: keras.Model) -> keras.Model:

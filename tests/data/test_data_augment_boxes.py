@@ -45,7 +45,7 @@ def taken(raw, indices):
     """Some examples, padded as a source pads them: to the most boxes that one of them has."""
     some = {name: tf.gather(value, indices) for name, value in raw.items()}
     most = tf.maximum(tf.reduce_max(tf.reduce_sum(tf.cast(some["labels"] >= 0, tf.int32), axis=1)), 1)
-    return {name: value[:, :most] if name in augment_boxes.TRUTHS else value for name, value in some.items()}
+    return {name: value[:, :most] if name in (*augment_boxes.TRUTHS, "masks") else value for name, value in some.items()}
 
 
 def painted():
@@ -368,6 +368,162 @@ def test_images_without_any_box_pass_through_all():
     changed = everything(3)(raw, seeds(3), lambda indices: taken(raw, indices))
     assert changed["boxes"].numpy().tolist() == [[[0] * 4]] * 3 and changed["labels"].numpy().tolist() == [[-1]] * 3
     assert not np.any(changed["crowd"]) and not np.any(changed["areas"])
+
+
+def with_masks(raw, masks):
+    return {**raw, "masks": tf.constant(masks, tf.uint8)}
+
+
+def brackets():
+    """Of EXAMPLES pictures each has one to three objects, each white in the channel of its label and black elsewhere, as its mask
+    is: an upright and a level bar that meet in a corner of its box."""
+    generator = np.random.default_rng(4)
+    masks, boxes = np.zeros((EXAMPLES, 3, HEIGHT, WIDTH), np.uint8), np.zeros((EXAMPLES, 3, 4))
+    labels = np.where(np.arange(3) <= np.arange(EXAMPLES)[:, None] % 3, np.arange(3), -1)
+    for example, number in np.argwhere(labels >= 0):
+        left, top = generator.integers(1, (WIDTH - 22, HEIGHT - 22))
+        wide, high = generator.integers(12, 21, 2)
+        bracket = np.zeros((high, wide), np.uint8)
+        bracket[:, :4] = bracket[-5:] = 1
+        masks[example, number, top : top + high, left : left + wide] = np.rot90(bracket, 2 * (example % 2))[:, :: (-1) ** number]
+        boxes[example, number] = left, top, left + wide, top + high
+    return with_masks(batch(255 * np.moveaxis(masks, 1, -1), boxes, labels), masks)
+
+
+def extent(mask):
+    rows, columns = np.nonzero(mask)
+    return [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_a_mask_moves_with_its_image_and_its_box_is_tight_around_it(move):
+    moved = move_with_boxes(height=HEIGHT, width=WIDTH, **MOVES[move])(repeated(brackets(), 4), seeds(4 * EXAMPLES))
+    assert_the_padding_is_empty_and_last(moved)
+    masks, labels = moved["masks"].numpy(), moved["labels"].numpy()
+    assert masks.dtype == np.uint8 and masks.shape == (*labels.shape, HEIGHT, WIDTH) and not masks[labels < 0].any()
+    places = np.argwhere(labels >= 0)
+    assert len(places) > 40
+    differing = 0
+    for example, number in places:
+        mask, image = masks[example, number], moved["image"][example, ..., labels[example, number]].numpy()
+        np.testing.assert_allclose(moved["boxes"][example, number], extent(mask), rtol=0, atol=0.501)
+        differing += (mask != (image >= 127.5)).sum()
+    assert set(np.unique(masks)) == {0, 1} and differing <= len(places)  # those that are half white, which rounding decides
+
+
+def test_a_still_mask_stays_as_it_is_to_the_bit():
+    raw = brackets()
+    moved = move_with_boxes(height=HEIGHT, width=WIDTH, **STILL)(raw, seeds(EXAMPLES))
+    assert moved["masks"].dtype == tf.uint8
+    np.testing.assert_array_equal(moved["masks"], raw["masks"])
+
+
+def test_masks_are_mirrored_both_ways():
+    raw, ways = repeated(taken(brackets(), [2]), 40), set()
+    moved = move_with_boxes(height=HEIGHT, width=WIDTH, **{**STILL, "flip": True, "flip_vertical": True})(raw, seeds(40))
+    for before, boxes, mask in zip(raw["masks"].numpy(), moved["boxes"].numpy(), moved["masks"].numpy(), strict=True):
+        turned = {(down, right): before[:, ::down, ::right] for down in (1, -1) for right in (1, -1)}
+        (way,) = [way for way, each in turned.items() if np.array_equal(each, mask)]
+        assert boxes.tolist() == [extent(each) for each in turned[way]]
+        ways.add(way)
+    assert len(ways) == 4
+
+
+def cut_in_half(*, bar):
+    """A picture of 40 x 40 of which scale 2 shows what is in 10..30, and three objects in one and the same box, half of it seen.
+    The first is an upright bar, which is not seen, and with ``bar`` a level one besides, which is in part."""
+    masks = np.zeros((1, 3, 40, 40))
+    masks[0, 0, 10:30, 0:6] = 1
+    masks[0, 0, 26:30, 0:20] = bar
+    masks[0, 1, 10:30, 0:20] = masks[0, 2, 10:30, 0:20] = 1
+    raw = batch(np.zeros((1, 40, 40, 3)), [[[0, 10, 20, 30]] * 3], [[0, 1, 2]])
+    return with_masks(raw, masks)
+
+
+def test_of_the_box_of_an_object_that_is_cut_is_left_what_its_mask_still_covers():
+    moved = move_with_boxes(height=40, width=40, **{**STILL, "scale": (2.0, 2.0)})(cut_in_half(bar=1), seeds(1))
+    assert moved["boxes"].numpy().tolist() == [[[0, 32, 20, 40], [0, 0, 20, 40], [0, 0, 20, 40]]]
+    assert moved["masks"].numpy().sum((2, 3)).tolist() == [[20 * 8, 20 * 40, 20 * 40]]
+
+
+def test_an_object_of_whose_mask_no_pixel_is_left_is_dropped():
+    moved = move_with_boxes(height=40, width=40, **{**STILL, "scale": (2.0, 2.0)})(cut_in_half(bar=0), seeds(1))
+    assert moved["labels"].numpy().tolist() == [[1, 2]] and moved["boxes"].numpy().tolist() == [[[0, 0, 20, 40]] * 2]
+    assert moved["masks"].shape == (1, 2, 40, 40) and moved["masks"].numpy().sum((2, 3)).tolist() == [[20 * 40] * 2]
+
+
+def test_an_object_that_is_not_cut_is_dropped_where_its_mask_becomes_too_thin_for_a_pixel():
+    masks = np.zeros((1, 2, 40, 40))
+    masks[0, 0, 10:20, 15] = masks[0, 1, 10:20, 12:20] = 1  # at scale 0.4 pixels are read at 13.75 and 16.25
+    raw = with_masks(batch(np.zeros((1, 40, 40, 3)), [[[10, 10, 20, 20], [12, 10, 20, 20]]], [[0, 1]]), masks)
+    moved = move_with_boxes(height=40, width=40, **{**STILL, "scale": (0.4, 0.4)})(raw, seeds(1))
+    assert moved["labels"].numpy().tolist() == [[1]]
+    np.testing.assert_allclose(moved["boxes"][0], [[16.8, 16, 20, 20]], rtol=1e-5)
+
+
+def test_an_object_of_whose_mask_less_than_two_pixels_are_left_is_dropped_where_it_is_cut():
+    masks, boxes = np.zeros((1, 3, 40, 40)), [[0, 10, 20, 30], [0, 10, 20, 30], [10, 10, 20, 30]]
+    masks[0, 0, 20], masks[0, 1, 20:22], masks[0, 2, 20] = 1, 1, 1  # rows that become 1, 3 and 1 high; the last box is not cut
+    raw = with_masks(batch(np.zeros((1, 40, 40, 3)), boxes, [[0, 1, 2]]), masks)
+    moved = move_with_boxes(height=40, width=40, **{**STILL, "scale": (1.4, 1.4)})(raw, seeds(1))
+    assert moved["labels"].numpy().tolist() == [[1, 2]]
+    np.testing.assert_allclose(moved["boxes"][0], [[0, 20, 20, 23], [6, 6, 20, 34]], rtol=1e-5)
+    assert moved["masks"].numpy().any(axis=3).sum(2).tolist() == [[3, 1]]
+
+
+def test_a_moved_mask_depends_on_its_own_example_alone():
+    raw, augment = brackets(), move_with_boxes(height=HEIGHT, width=WIDTH, flip_vertical=True)
+    together = augment(raw, seeds(EXAMPLES))
+    for some in (np.arange(EXAMPLES)[::-1], np.arange(3, 4), np.arange(5, 9)):
+        others = augment(taken(raw, some), tf.gather(seeds(EXAMPLES), some))
+        for row, number in enumerate(some):
+            count = (others["labels"][row].numpy() >= 0).sum()
+            assert count == (together["labels"][number].numpy() >= 0).sum()
+            np.testing.assert_array_equal(others["masks"][row, :count], together["masks"][number, :count])
+            np.testing.assert_array_equal(others["boxes"][row, :count], together["boxes"][number, :count])
+
+
+def test_in_a_pipeline_where_neither_batch_nor_boxes_have_a_known_count_masks_move_too():
+    raw, augment = brackets(), move_with_boxes(height=HEIGHT, width=WIDTH)
+    batches = tf.data.Dataset.range(EXAMPLES).batch(8).map(
+        lambda indices: augment(taken(raw, indices), tf.gather(seeds(EXAMPLES), indices)))  # fmt: skip
+    assert batches.element_spec["masks"].shape.as_list() == [None, None, HEIGHT, WIDTH]
+    for made, numbers in zip(batches, (np.arange(8), np.arange(8, EXAMPLES)), strict=True):
+        outside = augment(taken(raw, numbers), tf.gather(seeds(EXAMPLES), numbers))
+        np.testing.assert_array_equal(made["masks"], outside["masks"])
+
+
+def test_masks_of_images_without_any_object_are_empty():
+    raw = batch(np.ones((3, HEIGHT, WIDTH, 3)), np.zeros((3, 2, 4)), np.full((3, 2), -1))
+    raw = with_masks(raw, np.zeros((3, 2, HEIGHT, WIDTH)))
+    moved = move_with_boxes(height=HEIGHT, width=WIDTH)(raw, seeds(3))
+    assert moved["labels"].numpy().tolist() == [[-1]] * 3
+    assert moved["masks"].shape == (3, 1, HEIGHT, WIDTH) and not moved["masks"].numpy().any()
+
+
+def test_in_the_letterbox_masks_are_already():
+    raw = {**brackets(), "size": tf.constant([[2 * HEIGHT, WIDTH]] * EXAMPLES)}
+    boxed = in_letterbox()(raw)
+    assert not np.array_equal(boxed["boxes"], raw["boxes"])
+    np.testing.assert_array_equal(boxed["masks"], raw["masks"])
+
+
+def test_masks_at_the_images_own_sizes_are_not_passed_on():
+    raw = {**brackets(), "rles": tf.fill((EXAMPLES, 3), "a"), "name": tf.fill((EXAMPLES,), "b")}
+    for augment in (in_letterbox(), move_with_boxes(height=HEIGHT, width=WIDTH)):
+        assert augment(raw, seeds(EXAMPLES)).keys() == raw.keys() - {"rles"}
+
+
+@pytest.mark.parametrize("augment", [mosaic(4), mixup(4, 0.5)], ids=["mosaic", "mixup"])
+def test_masks_are_refused_where_pictures_are_put_together(augment):
+    with pytest.raises(ValueError, match=r"(mosaic|mixup) is for batches without masks, got .* \(12, 3, 48, 64\)"):
+        augment(brackets(), seeds(EXAMPLES), lambda indices: pytest.fail("fetched"))
+
+
+def test_masks_of_another_size_than_their_image_are_refused():
+    raw = middle_box(48, 64, 1)
+    with pytest.raises(ValueError, match="masks must be of the image's size, 48 x 64, got 24 x 64"):
+        move_with_boxes(height=48, width=64)(with_masks(raw, np.zeros((1, 1, 24, 64))), seeds(1))
 
 
 def test_a_picture_of_another_size_is_refused():

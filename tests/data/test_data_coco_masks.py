@@ -9,8 +9,9 @@ from PIL import Image
 
 from kerastoolkit.data.coco_files import has_coco_layout, read_coco
 from kerastoolkit.data.coco_masks import coco_folder
-from kerastoolkit.data.coco_objects import CocoObject, object_mask, unpacked_runs
+from kerastoolkit.data.coco_objects import CocoObject, object_mask
 from kerastoolkit.experiment import InputError
+from kerastoolkit.metrics.run_lengths import unpacked_runs
 from kerastoolkit.serving.class_maps import decode_class_map
 
 HEIGHT, WIDTH = 8, 10

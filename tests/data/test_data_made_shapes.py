@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from kerastoolkit.data import made_shapes
-from kerastoolkit.data.made_shapes import CLASSES, PALETTE, made_shape_image, shapes
+from kerastoolkit.data.made_shapes import CLASSES, PALETTE, boxed_shapes, instance_shapes, made_shape_image, shapes
 from kerastoolkit.serving.class_maps import decode_class_map
 from kerastoolkit.serving.images import decode_image
 
@@ -170,3 +170,37 @@ def test_mean_and_deviation_are_near_those_of_some_pictures():
     about = shapes()[1]
     np.testing.assert_allclose(about["mean"], pixels.mean(0), atol=6)
     np.testing.assert_allclose(about["std"], pixels.std(0), atol=3)
+
+
+def decoded(rle, mask):
+    from faster_coco_eval.core import mask as coco
+
+    return coco.decode({"size": list(mask.shape), "counts": rle.numpy()})
+
+
+def test_instances_are_the_boxed_objects_with_the_very_masks_of_what_is_seen(few):
+    labels = (0, -1, 1, 2)
+    splits, boxed = instance_shapes(labels, 96, 96), boxed_shapes(labels)
+    assert {name: source.size for name, source in splits.items()} == {"train": 9, "validation": 3, "test": 4}
+    for split in splits:
+        batch, others = (each[split].fetch(tf.constant([2, 0], tf.int64)) for each in (splits, boxed))
+        for name, values in others.items():
+            np.testing.assert_array_equal(batch[name], values)
+        for row, number in enumerate((2, 0)):
+            seen = [mask for label, mask in made_shape_image(split, number)[2] if labels[label - 1] >= 0]
+            assert len(seen) == (batch["labels"][row].numpy() >= 0).sum()
+            for place, mask in enumerate(seen):
+                np.testing.assert_array_equal(decoded(batch["rles"][row, place], mask), mask)
+                if split != "test":
+                    np.testing.assert_array_equal(batch["masks"][row, place], mask)
+        assert ("masks" in batch) == (split != "test")
+
+
+def test_a_shape_of_which_fewer_than_16_pixels_are_seen_is_no_instance(monkeypatch):
+    masks = [np.zeros((8, 10), bool) for _ in range(2)]
+    masks[0][:3, :5], masks[1][4:8, 2:6] = True, True
+    monkeypatch.setattr(made_shapes, "made_shape_image", lambda split, number: (np.zeros((8, 10, 3), np.uint8), None, [
+        (1, masks[0]), (3, masks[1])]))  # fmt: skip
+    batch = instance_shapes((0, 1, 2, 3), 8, 10, limit=1)["train"].fetch(tf.constant([0], tf.int64))
+    assert batch["labels"].numpy().tolist() == [[2]] and batch["masks"].shape == (1, 1, 8, 10)
+    np.testing.assert_array_equal(batch["masks"][0, 0], masks[1])
