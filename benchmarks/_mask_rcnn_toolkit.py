@@ -129,6 +129,8 @@ def _trained_part(model, losses, targets, outputs, gradients):
                 loss = sum(tf.reduce_mean(parts[name]) for name in losses)
         if losses:
             return own, tape.gradient(loss, wanted)
+        # The first time something small, of which no weight becomes another.
+        of_levels = of_levels or [tf.fill(tf.shape(level), 1e-6) for level in own["levels"]]
         return own, tape.gradient(own["levels"], wanted, output_gradients=of_levels)
 
     def part(known):

@@ -179,7 +179,7 @@ def trained_parts(network, targets, optimizer):
 
     def backbone(known):
         levels = network.backbone(known["image"])
-        of_levels = known.get("of_levels") or [torch.ones_like(level) for level in levels.values()]
+        of_levels = known.get("of_levels") or [torch.full_like(level, 1e-6) for level in levels.values()]
         torch.autograd.backward(list(levels.values()), of_levels)
         return {"levels": levels, "sizes": [tuple(known["image"].shape[2:])] * len(known["image"])}
 

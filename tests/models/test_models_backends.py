@@ -13,6 +13,7 @@ import keras, numpy as np
 from kerastoolkit import models
 from kerastoolkit.losses import (
     bernoulli_nll, dice_loss, focal_loss, glove_loss, hierarchical_softmax, image_nll, negative_sampling, pixel_cross_entropy)
+from kerastoolkit.losses.mask_rcnn import mask_rcnn_loss_parts
 from kerastoolkit.losses.yolov3 import yolov3_loss
 from kerastoolkit.losses.yolov8 import yolov8_loss
 from kerastoolkit.row_optimizers import RowAdagrad, RowSGD
@@ -72,6 +73,25 @@ def detector(builder, loss):  # its dict of outputs made one tensor, and the los
     model = keras.Model(network.input, keras.ops.concatenate(flat, axis=1))
     return model, random.uniform(size=(4, 64, 64, 3)), truths, loss_of_flat
 
+class InstanceLosses(keras.layers.Layer):
+    def call(self, targets, outputs):
+        return sum(mask_rcnn_loss_parts(targets, outputs).values())
+
+    def compute_output_spec(self, targets, outputs):
+        return keras.KerasTensor((None,))
+
+def instances():  # the training graph with its losses as its output, and a detector that has answered before
+    detector = models.mask_rcnn(classes=3, backbone="resnet18", input_shape=(64, 64, 3), channels=8, head_width=16,
+                                proposals=20, least_score=0.0, anchor_sizes=(8, 16, 32, 64, 128))
+    found = detector.predict(random.uniform(size=(2, 64, 64, 3)), verbose=0)
+    assert (found["labels"] >= 0).any() and np.isfinite(found["masks"]).all()
+    training = models.mask_rcnn_training(detector, regions=16, proposals=20)
+    given = {**training.input, "masks": keras.Input((None, 64, 64), dtype="uint8", name="masks")}
+    losses = InstanceLosses()({name: given[name] for name in ("boxes", "labels", "seeds", "masks")}, training.output)
+    inputs = {"image": random.uniform(size=(4, 64, 64, 3)), "boxes": (4.0, 6.0, 30.0, 40.0) * np.ones((4, 2, 1)),
+              "labels": np.array([[1, -1]] * 4), "seeds": np.arange(8).reshape(4, 2), "masks": np.ones((4, 2, 64, 64), "uint8")}
+    return keras.Model(given, losses), inputs, np.zeros(4), lambda truths, losses: keras.ops.mean(losses)
+
 of_bert = {"vocabulary": 5, "depth": 1, "width": 8, "heads": 2, "positions": 8}
 pieces = {"tokens": tokens, "segments": tokens % 2}
 sizes = {"vocabulary": 9, "dimensions": 4, "window": 2, "segment": 4}
@@ -92,6 +112,7 @@ families = [
     pixels_of_classes(models.unet_with_encoder(classes=3, encoder="resnet18", filters=2)),
     detector(models.yolov8n, yolov8_loss),
     detector(models.yolov3_tiny, yolov3_loss),
+    instances(),
     pixels_of_classes(models.fcn8s(classes=3, backbone="vgg11", batch_norm=True, width=8)),
     (models.deep_autoencoder(input_shape=(9, 7, 3), code=3, hidden=(16,)), pixels, pixels, bernoulli_nll),
     (models.convolutional_autoencoder(input_shape=(9, 7, 3), code=3, filters=(4, 8)), pixels, pixels, bernoulli_nll),
