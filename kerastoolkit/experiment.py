@@ -211,6 +211,10 @@ class Experiment:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.closing_epochs < 0:
             raise InputError(f"closing_epochs must be at least 0, got {self.closing_epochs}")
+        own, trained = ({id(each) for each in model.trainable_variables} for model in (self.network, self.trained))
+        if own != trained:
+            raise InputError(f"training must be of the network's weights, all of them, got {len(own & trained)} of {len(own)}"
+                             f" and {len(trained - own)} others")  # fmt: skip
 
 
 def chosen_settings(defaults: dict[str, Any], given: dict[str, str], *, of: str) -> dict[str, Any]:

@@ -272,7 +272,7 @@ def _encoded(experiment: Experiment, raw: dict[str, Any], seeds: Any) -> tuple[A
     """Raw, decoded examples -> (network inputs by name, targets)."""
     outputs = call(experiment.preprocess, raw)
     names = [tensor.name for tensor in experiment.trained.inputs]
-    outputs = outputs if isinstance(outputs, dict) else {names[0]: outputs}
+    outputs = outputs if isinstance(outputs, dict) else {experiment.network.inputs[0].name: outputs}
     inputs = {name: value for name, value in outputs.items() if name in names}
     side_outputs = {name: value for name, value in outputs.items() if name not in names}
     extra, targets = experiment.task.encode(experiment.data.truths(raw), inputs, side_outputs, seeds)

@@ -7,9 +7,10 @@ from kerastoolkit.pipeline import training_batches
 from kerastoolkit.serving.model import serving_model
 from kerastoolkit.training_state import State, compile_steps
 
-# A translator, a summariser and a detector are exported in test_translation.py, test_summarisation.py and test_detection.py.
+# Some are exported in test_translation.py, test_summarisation.py, test_detection.py and test_instance_segmentation.py.
 FAST = ("digits-cnn", "cifar10-resnet20-fast", "weather-gru", "stocks-lstm", "shakespeare-rnn",
         "mnist-sparse-autoencoder", "text8-skipgram", "shapes-unet")  # fmt: skip
+SMALLER = {"coco-mask-rcnn": {"batch_size": 2, "height": 256, "width": 256}}  # which would take minutes and 20 GB
 CASES = [
     pytest.param(recipe, id=recipe.name, marks=() if recipe.name in FAST else pytest.mark.slow) for recipe in catalog.recipes()
 ]
@@ -24,6 +25,7 @@ def test_a_recipe_trains_two_steps_on_the_sample_and_is_exported(recipe, tmp_pat
     overrides = {"data": "sample", **({"batch_size": 8} if "batch_size" in recipe.parameters else {"batch_tokens": 512})}
     if "weights" in recipe.parameters:
         overrides["weights"] = None  # else those of a package that is not needed here
+    overrides |= SMALLER.get(recipe.name, {})
     experiment = train.build(recipe, catalog.arguments(recipe, overrides), 0)
     state = State(experiment)
     before = [variable.numpy() for variable in state.network.trainable_variables]

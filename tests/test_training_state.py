@@ -2,12 +2,14 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from kerastoolkit import catalog, train
-from kerastoolkit.pipeline import training_batches, validation_batches
+from kerastoolkit.experiment import InputError
+from kerastoolkit.pipeline import call, training_batches, validation_batches
 from kerastoolkit.training_state import State, compile_step
 
 SETTINGS = {"width": 8, "heads": 2, "feed_forward": 8, "depth": 1, "dropout": 0.0, "vocabulary": 262, "batch_tokens": 400,
@@ -59,6 +61,35 @@ def test_a_loss_in_parts_is_asked_for_once_and_each_part_is_averaged(state):
     assert len(asked) == 1
     figures = {"loss": expected, "third": expected / 3, "rest": expected * 2 / 3, "nats_per_token": expected}
     assert of_parts.means() == pytest.approx(figures, rel=1e-5)
+
+
+def test_where_there_is_a_graph_for_training_its_inputs_are_made_and_its_outputs_are_learned_from(killable):
+    experiment = train.build(killable, {}, 0)
+    network, task = experiment.network, experiment.task
+    factor = keras.Input((1,), name="factor")
+    graph = keras.Model({**{each.name: each for each in network.inputs}, "factor": factor}, factor * network.output)
+
+    def encode(truths, inputs, side_outputs, seeds):
+        extra, targets = task.encode(truths, inputs, side_outputs, seeds)
+        return {**extra, "factor": tf.fill((tf.shape(seeds)[0], 1), 3.0)}, targets
+
+    changed = dataclasses.replace(experiment, training=graph, task=dataclasses.replace(task, encode=encode))
+    inputs, targets = next(iter(training_batches(changed, seed=0, start=0, end=1)))
+    assert inputs.keys() == {each.name for each in network.inputs} | {"factor"}
+    expected = tf.reduce_mean(task.loss(targets, 3.0 * call(network, inputs, training=False)))
+    before = [variable.numpy() for variable in network.trainable_variables]
+    state = State(changed)
+    assert float(state.values(inputs, targets, training=False)[0]) == pytest.approx(float(expected), rel=1e-5)
+    compile_step(state)(inputs, targets)
+    assert all((old != variable.numpy()).any() for old, variable in zip(before, network.trainable_variables, strict=True))
+
+
+def test_a_graph_for_training_that_lacks_weights_of_the_network_or_has_others_is_refused(killable):
+    experiment, other = train.build(killable, {}, 0), train.build(killable, {}, 1)
+    part = keras.Model(experiment.network.inputs, experiment.network.layers[1].output)
+    for graph in (other.network, part):
+        with pytest.raises(InputError, match="training must be of the network's weights, all of them, got"):
+            dataclasses.replace(experiment, training=graph)
 
 
 def test_validation_averages_over_all_tokens_of_the_split(state):
