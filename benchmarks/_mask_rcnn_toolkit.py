@@ -118,14 +118,14 @@ def _trained_part(model, losses, targets, outputs, gradients):
     names, variables = list(model.input), model.trainable_variables
     tensors = [variable.value for variable in variables]
 
-    @tf.function(autograph=False)
-    def run(given, of_levels):
+    @tf.function(autograph=False, reduce_retracing=True)  # from step to step other numbers of regions show an object
+    def run(given, told, of_levels):
         wanted = [tensors, given.get("levels", [])]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(wanted)
             own = model(given, training=True)
             if losses:
-                parts = mask_rcnn_loss_parts(targets, {**outputs, **own})
+                parts = mask_rcnn_loss_parts(targets, {**outputs, **told, **own})
                 loss = sum(tf.reduce_mean(parts[name]) for name in losses)
         if losses:
             return own, tape.gradient(loss, wanted)
@@ -137,7 +137,8 @@ def _trained_part(model, losses, targets, outputs, gradients):
         given = {name: known[name] for name in names}
         if losses:
             given["levels"] = given["levels"][: len(model.input["levels"])]
-        own, (found, of_levels) = run(given, None if losses else known.get("of_levels"))
+        told = {name: known[name] for name in outputs if name in known}  # by the parts before
+        own, (found, of_levels) = run(given, told, None if losses else known.get("of_levels"))
         gradients.update({variable.path: value for variable, value in zip(variables, found, strict=True)})
         return {**own, **({"of_levels": of_levels} if len(of_levels) == 5 else {})}
 

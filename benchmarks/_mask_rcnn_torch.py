@@ -80,7 +80,7 @@ def proposed_objects(network, images):
 
 
 def folded(network):
-    """Batch norms worked into the convolutions before them, and channels last."""
+    """With batch norms worked into the convolutions before them."""
 
     def fold(module):
         for (name, before), (norm_name, norm) in itertools.pairwise(list(module.named_children())):
@@ -91,7 +91,7 @@ def folded(network):
             fold(child)
 
     fold(network.eval().backbone)
-    return network.to(memory_format=torch.channels_last)
+    return network
 
 
 def _images(image):
@@ -162,10 +162,10 @@ def training(network, images, targets, rate, momentum):
     optimizer = torch.optim.SGD([each for each in network.parameters() if each.requires_grad], rate, momentum)
 
     def step():
-        optimizer.zero_grad(set_to_none=True)
         loss = sum(losses_of(network, images, targets).values())
         loss.backward()
         optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
         return loss.item()
 
     return step, trained_parts(network, targets, optimizer), {"image": images}

@@ -1,6 +1,6 @@
 """Seconds an image of Mask R-CNN, answering and in training, and of its parts: this toolkit, and torchvision.
 
-    python benchmarks/mask_rcnn.py [--what inference training] [--rounds 5] [--images 10] [--steps 4] [--only NAME ...]
+    python benchmarks/mask_rcnn.py [--what inference training] [--rounds 5] [--images 6] [--steps 3] [--only NAME ...]
         [--json FILE]
 
 All have the same weights: those of torchvision's maskrcnn_resnet50_fpn of 91 classes, random, with batch norms that do something
@@ -10,11 +10,12 @@ must give the same boxes, scores, labels and masks, and for the same draws of an
 Inference is of one image at a time, from the network's input to boxes, labels, scores and masks of 28 x 28: no image is resized
 and no mask pasted. 1,000 anchors of a level and 1,000 proposals are judged. ``toolkit`` runs the graph with its batch norms
 folded into the convolutions, as an export has them, and with operations in a fixed order. ``torchvision`` runs as it comes, with
-its frozen batch norms, in inference mode; ``torchvision_folded`` with these folded, too, and channels last;
-``torchvision_compiled`` is the same through ``torch.compile`` with frozen weights.
+its frozen batch norms, in inference mode; ``torchvision_tuned`` with these folded, too, channels last, and with freed memory kept
+as the toolkit's commands do; ``torchvision_compiled`` is the same through ``torch.compile`` with frozen weights.
 Training is of two images with eight objects each: 2,000 anchors of a level and 2,000 proposals, 256 anchors and 512 regions drawn
 of an image, batch norms fixed, all else trained by SGD with momentum. ``toolkit`` runs the compiled step of ``kerastoolkit
-train``, with operations in a fixed order and the check for values that are not finite; ``torchvision`` runs a plain step.
+train``, with operations in a fixed order and the check for values that are not finite; ``torchvision`` runs a plain step, and
+``torchvision_tuned`` the same channels last and with freed memory kept.
 They run in turn, each in a process of its own, which warms up first. What counts is the median of an image's time; ratios are
 taken within each round. The parts (backbone with pyramid; region proposals; box head, with RoIAlign; mask head, likewise) are
 timed one after the other in the same processes, in training each forwards and backwards with its losses, and ``update`` the
@@ -131,16 +132,7 @@ def torch_targets(targets):
     return of_torch.as_targets(*(targets[name] for name in ("boxes", "labels", "masks")))
 
 
-def toolkit_inference(folder):
-    from kerastoolkit.determinism import keep_order
-
-    keep_order()
-    import _mask_rcnn_toolkit as of_toolkit
-
-    return of_toolkit.inference(of_toolkit.load(folder / "network.safetensors", CLASSES, SIDE), data(folder)[0][:1])
-
-
-def toolkit_training(folder):
+def toolkit_network(folder):
     from kerastoolkit.determinism import keep_order
     from kerastoolkit.memory import keep_freed_memory
 
@@ -148,34 +140,51 @@ def toolkit_training(folder):
     keep_order()
     import _mask_rcnn_toolkit as of_toolkit
 
-    return of_toolkit.training(of_toolkit.load(folder / "network.safetensors", CLASSES, SIDE), *data(folder), RATE, MOMENTUM)
+    return of_toolkit, of_toolkit.load(folder / "network.safetensors", CLASSES, SIDE)
 
 
-def torch_inference(folder, *, folded=False, compiled=False):
+def toolkit_inference(folder):
+    of_toolkit, network = toolkit_network(folder)
+    return of_toolkit.inference(network, data(folder)[0][:1])
+
+
+def toolkit_training(folder):
+    of_toolkit, network = toolkit_network(folder)
+    return of_toolkit.training(network, *data(folder), RATE, MOMENTUM)
+
+
+def torch_network(folder, tuned):
+    """The network, and its images in the order in memory that they shall have."""
+    from kerastoolkit.memory import keep_freed_memory
+
+    if tuned:
+        keep_freed_memory()
     import _mask_rcnn_torch as of_torch
     import torch
 
-    network, image = of_torch.load(folder / "network.pt", CLASSES), torch.from_numpy(data(folder)[0][:1])
-    image = image.permute(0, 3, 1, 2)  # channels last already
-    if not folded:
-        return of_torch.inference(network, image.contiguous())
-    return of_torch.inference(of_torch.folded(network), image, compiled=compiled)
+    network, (images, targets) = of_torch.load(folder / "network.pt", CLASSES), data(folder)
+    images = torch.from_numpy(images).permute(0, 3, 1, 2)  # channels last already
+    if tuned:
+        return of_torch, network.to(memory_format=torch.channels_last), images, targets
+    return of_torch, network, images.contiguous(), targets
 
 
-def torch_training(folder):
-    import _mask_rcnn_torch as of_torch
-    import torch
+def torch_inference(folder, *, tuned=False, compiled=False):
+    of_torch, network, images, _ = torch_network(folder, tuned)
+    return of_torch.inference(of_torch.folded(network) if tuned else network, images[:1], compiled=compiled)
 
-    images, targets = data(folder)
-    network, images = of_torch.load(folder / "network.pt", CLASSES), torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+
+def torch_training(folder, *, tuned=False):
+    of_torch, network, images, targets = torch_network(folder, tuned)
     return of_torch.training(network, images, torch_targets(targets), RATE, MOMENTUM)
 
 
 CONTESTANTS = {
     "inference": {"toolkit": toolkit_inference, "torchvision": torch_inference,
-                  "torchvision_folded": functools.partial(torch_inference, folded=True),
-                  "torchvision_compiled": functools.partial(torch_inference, folded=True, compiled=True)},
-    "training": {"toolkit": toolkit_training, "torchvision": torch_training},
+                  "torchvision_tuned": functools.partial(torch_inference, tuned=True),
+                  "torchvision_compiled": functools.partial(torch_inference, tuned=True, compiled=True)},
+    "training": {"toolkit": toolkit_training, "torchvision": torch_training,
+                 "torchvision_tuned": functools.partial(torch_training, tuned=True)},
 }  # fmt: skip
 
 
@@ -209,6 +218,8 @@ def seconds(what, name, folder, count):
 def compare(options, what, folder):
     """Prints each round, the ratios within the rounds, and the medians of the parts; returns the medians."""
     contestants = [name for name in options.only if name in CONTESTANTS[what]]
+    if not contestants:
+        return {}
     count, batch = (options.images, 1) if what == "inference" else (options.steps, BATCH)
     command = [sys.executable, __file__, "--what", what, "--folder", folder, "--count", str(count), "--run"]
     measured = []
@@ -235,8 +246,8 @@ def main():
     parser = rounds.parser(__doc__, everyone)
     parser.set_defaults(only=everyone)
     parser.add_argument("--what", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
-    parser.add_argument("--images", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--images", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--folder", type=Path, help=rounds.argparse.SUPPRESS)
     parser.add_argument("--count", type=int, help=rounds.argparse.SUPPRESS)
     options = parser.parse_args()

@@ -17,10 +17,9 @@ from kerastoolkit.weights import is_torchvision, load_image_weights, load_torchv
 # Of each the depth of its residual network, and whether its bottlenecks are torchvision's.
 BACKBONES = {"resnet18": (18, False), "resnet34": (34, False), "resnet50": (50, True), "resnet101": (101, True),
              "resnet50_keras": (50, False), "resnet101_keras": (101, False)}  # fmt: skip
-STRIDES = (4, 8, 16, 32, 64)  # of the pyramid's levels, P2 to P6
 RATIOS = (0.5, 1.0, 2.0)
 BOX_BINS, MASK_BINS = 7, 14
-LEVELS = (2, 3, 4, 5, 6)
+LEVELS = (2, 3, 4, 5, 6)  # of the pyramid, with strides of 4 to 64
 STEP = 32  # pixels, that the sides of an image are multiples of
 
 
@@ -75,8 +74,8 @@ def mask_rcnn(
     check_sizes(channels=channels, head_width=head_width, proposals=proposals, detections=detections)
     check_rate("least_score", least_score)
     sizes = [float(size) for size in anchor_sizes]
-    if len(sizes) != len(STRIDES) or not all(0 < size < float("inf") for size in sizes):
-        raise ValueError(f"anchor_sizes must be {len(STRIDES)} numbers of pixels above 0, got {anchor_sizes!r}")
+    if len(sizes) != len(LEVELS) or not all(0 < size < float("inf") for size in sizes):
+        raise ValueError(f"anchor_sizes must be {len(LEVELS)} numbers of pixels above 0, got {anchor_sizes!r}")
     image = image_input(input_shape=input_shape, classes=classes, smallest=STEP)
     for side in image.shape[1:3]:
         if side is not None and side % STEP:
@@ -91,7 +90,7 @@ def mask_rcnn(
                            train_norms=weights is None if train_norms is None else train_norms)  # fmt: skip
     levels = _pyramid(stages[1:], channels)
     objectness, deltas = _region_proposal_network(levels, channels)
-    anchors = PyramidAnchors(STRIDES, sizes, RATIOS, dtype="float32", name="anchors")(levels)
+    anchors = PyramidAnchors(sizes, RATIOS, dtype="float32", name="anchors")(levels, image)
     regions = RegionProposals(proposals, proposals, dtype="float32", name="proposals")(objectness, deltas, anchors, image)
 
     heads = {layer.name: layer for layer in _heads(classes, channels, head_width, aligned)}

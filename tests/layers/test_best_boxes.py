@@ -176,10 +176,11 @@ def test_what_is_no_finite_number_is_no_box(place, number):
         np.testing.assert_allclose(found["scores"], [[0.6]], rtol=1e-5)
 
 
-@pytest.mark.parametrize("number", [1e30, -1e30])
-def test_no_finite_number_makes_a_box_beyond_the_image(number):
-    found = best([ONE], [[0.1, 0.9]], np.full((1, 2, 4), number))["boxes"]
-    assert np.isfinite(found).all() and (found <= [60, 40, 60, 40]).all() and (found >= 0).all()
+@pytest.mark.parametrize(("changes", "boxes"), [((0, 0, 1e30, 1e30), [[0, 0, 60, 40]]), ((0, 0, 1e30, -1e30), [[0] * 4]),
+                                                 ((1e30, 0, 0, 0), [[0] * 4]), ((0, -1e30, 1e30, 0), [[0] * 4])])  # fmt: skip
+def test_what_grows_without_end_is_the_whole_image_and_what_shrinks_or_moves_so_is_none(changes, boxes):
+    found = best([ONE], [[0.1, 0.9]], np.full((1, 2, 4), changes))
+    np.testing.assert_array_equal(found["boxes"], boxes)
 
 
 def test_a_graph_that_knows_no_size_gives_the_same():

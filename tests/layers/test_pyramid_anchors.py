@@ -7,15 +7,18 @@ import tensorflow as tf
 
 from kerastoolkit.layers import PyramidAnchors
 
-STRIDES, SIZES = [4, 8], [32, 64]
+SIZES = [32, 64]
 
 
 def levels(height=2, width=3, batch=2):
-    return [np.zeros((batch, 2 * height, 2 * width, 5), "float32"), np.zeros((batch, height, width, 5), "float32")]
+    """Two levels of a pyramid, of strides 4 and 8, and the image."""
+    sizes = (2 * height, 2 * width, 5), (height, width, 5), (8 * height, 8 * width, 3)
+    *found, image = (np.zeros((batch, *size), "float32") for size in sizes)
+    return found, image
 
 
 def test_anchors_lie_a_stride_apart_from_the_corner_on_in_torchvisions_shapes():
-    fine, coarse = PyramidAnchors(STRIDES, SIZES)(levels())
+    fine, coarse = PyramidAnchors(SIZES)(*levels())
     assert fine.shape == (2, 4 * 6 * 3, 4) and coarse.shape == (2, 2 * 3 * 3, 4)
     # Heights of half, one and two widths at (0, 0); then a stride to the right; after 6 columns a stride down.
     np.testing.assert_array_equal(fine[0, :3], [[-23, -11, 23, 11], [-16, -16, 16, 16], [-11, -23, 11, 23]])
@@ -27,39 +30,51 @@ def test_anchors_lie_a_stride_apart_from_the_corner_on_in_torchvisions_shapes():
 
 
 def test_all_examples_have_the_same_anchors():
-    for found in PyramidAnchors(STRIDES, SIZES)(levels(batch=3)):
+    for found in PyramidAnchors(SIZES)(*levels(batch=3)):
         assert len(found) == 3 and found.dtype == tf.float32
         np.testing.assert_array_equal(found[1:], tf.stack([found[0]] * 2))
 
 
 def test_ratios_are_heights_over_widths():
-    (found,) = PyramidAnchors([16], [20], ratios=(4.0,))([levels()[0]])
+    (fine, _), image = levels()
+    (found,) = PyramidAnchors([20], ratios=(4.0,))([fine], image)
     np.testing.assert_array_equal(found[0, 0], [-5, -20, 5, 20])
 
 
-def test_as_many_levels_are_needed_as_strides_and_sizes():
+def test_places_are_as_many_whole_pixels_apart_as_fit_into_the_image():
+    # 9 x 13 places in 160 x 224 pixels: 17 down and 17 to the right; of 5 x 7 places 32.
+    image, fine, coarse = (np.zeros((1, *size, 1), "float32") for size in ((160, 224), (9, 13), (5, 7)))
+    for level, stride in ((fine, (17, 17)), (coarse, (32, 32))):
+        (found,) = PyramidAnchors([20], ratios=(1.0,))([level], image)
+        rows = np.asarray(found[0]).reshape(*level.shape[1:3], 4)
+        np.testing.assert_array_equal(rows[1, 1] - rows[0, 0], [stride[1], stride[0]] * 2)
+
+
+def test_as_many_levels_are_needed_as_sizes():
+    (fine, _), image = levels()
     with pytest.raises(ValueError):
-        PyramidAnchors(STRIDES, SIZES)(levels()[:1])
+        PyramidAnchors(SIZES)([fine], image)
 
 
 def test_a_graph_that_knows_no_size_gives_the_same():
-    layer = PyramidAnchors(STRIDES, SIZES)
-    graph = tf.function(layer, input_signature=[[tf.TensorSpec((None, None, None, 5)) for _ in STRIDES]])
+    layer, spec = PyramidAnchors(SIZES), tf.TensorSpec((None, None, None, None))
+    graph = tf.function(layer, input_signature=[[spec for _ in SIZES], spec])
     for size in ((2, 3, 2), (5, 1, 1)):
-        for found, expected in zip(graph(levels(*size)), layer(levels(*size)), strict=True):
+        for found, expected in zip(graph(*levels(*size)), layer(*levels(*size)), strict=True):
             np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize(("size", "counts"), [((4, 6), (72, 18)), ((None, 6), (None, None)), ((4, None), (None, None))])
 def test_sizes_are_told_as_far_as_they_are_known(size, counts):
     coarse = [each and each // 2 for each in size]
-    found = PyramidAnchors(STRIDES, SIZES)([keras.Input((*each, 5)) for each in (size, coarse)])
+    found = PyramidAnchors(SIZES)([keras.Input((*each, 5)) for each in (size, coarse)], keras.Input((None, None, 3)))
     assert [(each.shape, each.dtype) for each in found] == [((None, count, 4), "float32") for count in counts]
 
 
 def test_a_saved_network_answers_the_same(tmp_path):
-    inputs = [keras.Input((None, None, 5)) for _ in STRIDES]
-    network = keras.Model(inputs, PyramidAnchors(STRIDES, SIZES, ratios=(0.5, 3.0))(inputs))
+    inputs, image = [keras.Input((None, None, 5)) for _ in SIZES], keras.Input((None, None, 3))
+    network = keras.Model([inputs, image], PyramidAnchors(SIZES, ratios=(0.5, 3.0))(inputs, image))
     network.save(tmp_path / "network.keras")
-    for found, expected in zip(keras.saving.load_model(tmp_path / "network.keras")(levels()), network(levels()), strict=True):
+    loaded = keras.saving.load_model(tmp_path / "network.keras")
+    for found, expected in zip(loaded(list(levels())), network(list(levels())), strict=True):
         np.testing.assert_array_equal(found, expected)

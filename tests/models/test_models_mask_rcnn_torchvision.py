@@ -19,7 +19,7 @@ from torchvision.models.detection.image_list import ImageList
 import keras, numpy as np
 from kerastoolkit.losses import mask_rcnn as losses
 from kerastoolkit.models import mask_rcnn, mask_rcnn_training
-SIDE, path = 128, sys.argv[1]
+SIDE, path = 160, sys.argv[1]  # an odd multiple of 32, where the places of P6 are less than 64 pixels apart
 torch.manual_seed(0)
 theirs = torchvision.models.detection.maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=91).eval()
 with torch.no_grad():  # norms that are not trivial, and heads that suit the large numbers of such a pyramid

@@ -30,7 +30,7 @@ def test_each_base_anchor_has_the_area_and_the_ratio_to_a_pixel(size):
 
 
 def test_the_first_place_is_at_the_corner_and_the_next_a_stride_on():
-    found = grid_anchors(2, 3, 8, 10.0, [1.0])
+    found = grid_anchors(2, 3, (8, 8), 10.0, [1.0])
     np.testing.assert_array_equal(found, [
         [-5, -5, 5, 5], [3, -5, 13, 5], [11, -5, 21, 5],
         [-5, 3, 5, 13], [3, 3, 13, 13], [11, 3, 21, 13],
@@ -38,14 +38,14 @@ def test_the_first_place_is_at_the_corner_and_the_next_a_stride_on():
 
 
 def test_anchors_go_row_by_row_and_those_of_a_place_follow_one_another():
-    base, found = base_anchors(24.0, RATIOS), grid_anchors(4, 3, 16, 24.0, RATIOS)
-    expected = [base[shape] + [column * 16, row * 16, column * 16, row * 16] for row, column, shape in np.ndindex(4, 3, 3)]
+    base, found = base_anchors(24.0, RATIOS), grid_anchors(4, 3, (16, 12), 24.0, RATIOS)
+    expected = [base[shape] + [column * 12, row * 16, column * 12, row * 16] for row, column, shape in np.ndindex(4, 3, 3)]
     np.testing.assert_array_equal(found, expected)
     assert found.dtype == tf.float32
 
 
 def test_heights_and_widths_may_be_tensors():
-    graph = tf.function(lambda height, width: grid_anchors(height, width, 4, 24.0, RATIOS),
+    graph = tf.function(lambda height, width: grid_anchors(height, width, (4, height), 24.0, RATIOS),
                         input_signature=[tf.TensorSpec((), tf.int32)] * 2)  # fmt: skip
     for size in ((3, 5), (1, 1), (6, 2)):
-        np.testing.assert_array_equal(graph(*map(tf.constant, size)), grid_anchors(*size, 4, 24.0, RATIOS))
+        np.testing.assert_array_equal(graph(*map(tf.constant, size)), grid_anchors(*size, (4, size[0]), 24.0, RATIOS))

@@ -47,7 +47,7 @@ def answers():
     }
     chosen, found["used"] = drawn(places, numbers, 16, 4)
     found["drawn"] = ops.where(found["used"], chosen, -1)  # what is not used has no meaning
-    anchors = PyramidAnchors([4, 8], [16, 32])(levels)
+    anchors = PyramidAnchors([16, 32])(levels, image)
     counts = [each.shape[1] for each in anchors]
     objectness = [tensor(random.normal(size=(2, count)).astype("float32")) for count in counts]
     deltas = [tensor(random.normal(scale=0.3, size=(2, count, 4)).astype("float32")) for count in counts]
