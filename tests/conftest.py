@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kerastoolkit import catalog
+from kerastoolkit import catalog, cli
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -42,3 +42,18 @@ def digit_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("digit") / "digit.png"
     Image.fromarray((load_digits().images[7] * 15.9375).astype("uint8")).resize((40, 32)).save(path)
     return path
+
+
+@pytest.fixture
+def command(capsys, monkeypatch):
+    """Runs the command line in this process: (arguments) -> (exit status, output, errors)."""
+    monkeypatch.setattr(cli, "start_tensorflow", lambda: None)
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+
+    def run(*arguments):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            cli.main(None, arguments=list(arguments))
+        return left.value.code, *capsys.readouterr()
+
+    return run

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from kerastoolkit import catalog, cli, train
+from kerastoolkit import catalog, train
 from kerastoolkit.evaluate import evaluate
 from kerastoolkit.experiment import InputError, RunError, chosen_settings, rebuild
 from kerastoolkit.export import _compare, endpoints_of, export
@@ -80,21 +80,6 @@ def files(tmp_path_factory):
 def own_endpoints(run):
     serving = load_serving_model(run)
     return endpoints_of(serving, rebuild(read_run(run)["task"]))
-
-
-@pytest.fixture
-def command(capsys, monkeypatch):
-    """Runs the command line in this process: (arguments) -> (exit status, output, errors)."""
-    monkeypatch.setattr(cli, "start_tensorflow", lambda: None)
-    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
-
-    def run(*arguments):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            cli.main(None, arguments=list(arguments))
-        return left.value.code, *capsys.readouterr()
-
-    return run
 
 
 def test_an_exports_endpoints_answer_as_the_run_does_without_this_package(vae, exported, files):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kerastoolkit import catalog, checkpoints, cli, train
+from kerastoolkit import catalog, checkpoints, train
 from kerastoolkit.evaluate import evaluate
 from kerastoolkit.experiment import RunError
 from kerastoolkit.export import export
@@ -88,21 +88,6 @@ def answered(run, others, tmp_path_factory):
     """What ``predict`` tells of that folder, and the folder that it wrote."""
     out = tmp_path_factory.mktemp("answers")
     return predict(str(run), [str(others)], out=str(out)), out
-
-
-@pytest.fixture
-def command(capsys, monkeypatch):
-    """Runs the command line in this process: (arguments) -> (exit status, output, errors)."""
-    monkeypatch.setattr(cli, "start_tensorflow", lambda: None)
-    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
-
-    def run(*arguments):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            cli.main(None, arguments=list(arguments))
-        return left.value.code, *capsys.readouterr()
-
-    return run
 
 
 def strictly(text):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -19,8 +18,8 @@ from kerastoolkit.metrics.coco import RECALL_POINTS, detection_figures
 from kerastoolkit.metrics.detection import best_threshold, confusion_figures, detection_confusion, image_scores
 from kerastoolkit.serving.detection import DecodeLetterboxed, SuppressBoxes
 from kerastoolkit.serving.model import inner_layer
-from kerastoolkit.tasks._coco_results import coco_results_file
 from kerastoolkit.tasks._image_files import made_up_images, pixels_of, read_images
+from kerastoolkit.tasks._objects import coco_results_file, objects_row
 from kerastoolkit.weights.folding import fold_batch_norms
 
 # Of each family its losses, and their names.
@@ -86,11 +85,7 @@ def detection(classes: list[str] | tuple[str, ...], height: int, width: int, *, 
             boxes, scores, labels = (answers[key][number][:count].tolist() for key in ("boxes", "scores", "labels"))
             found = [{"class": classes[label], "score": score, "box": box}
                      for box, score, label in zip(boxes, scores, labels, strict=True)]  # fmt: skip
-            counts = Counter(each["class"] for each in found)
-            rows.append({"input": name, "objects": count,
-                         "what": ", ".join(f"{number} {each}" for each, number in counts.most_common()),
-                         "height": int(answers["size"][number][0]), "width": int(answers["size"][number][1]),
-                         "boxes": found})  # fmt: skip
+            rows.append(objects_row(name, found, answers["size"][number], "boxes"))
         return rows
 
     def draw(raw: dict[str, Any], answers: dict[str, Any], name: str):

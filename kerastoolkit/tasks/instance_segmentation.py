@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -22,8 +21,8 @@ from kerastoolkit.metrics.run_lengths import decoded_mask, encoded_mask
 from kerastoolkit.serving.instances import PasteMasks
 from kerastoolkit.serving.model import inner_layer
 from kerastoolkit.serving.sure_objects import SureObjects
-from kerastoolkit.tasks._coco_results import coco_results_file
 from kerastoolkit.tasks._image_files import made_up_images, pixels_of, read_images
+from kerastoolkit.tasks._objects import coco_results_file, objects_row
 from kerastoolkit.tasks.detection import decode_letterboxed
 from kerastoolkit.weights.folding import fold_batch_norms
 
@@ -87,11 +86,7 @@ def instance_segmentation(classes: list[str] | tuple[str, ...], height: int, wid
             areas = [int(np.count_nonzero(_mask(file))) for file in answers["masks"][number][:count]]
             found = [{"class": classes[label], "score": score, "box": box, "pixels": area}
                      for box, score, label, area in zip(boxes, scores, labels, areas, strict=True)]  # fmt: skip
-            counts = Counter(each["class"] for each in found)
-            rows.append({"input": name, "objects": count,
-                         "what": ", ".join(f"{number} {each}" for each, number in counts.most_common()),
-                         "height": int(answers["size"][number][0]), "width": int(answers["size"][number][1]),
-                         "instances": found})  # fmt: skip
+            rows.append(objects_row(name, found, answers["size"][number], "instances"))
         return rows
 
     def draw(raw: dict[str, Any], answers: dict[str, Any], name: str):

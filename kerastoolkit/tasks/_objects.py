@@ -1,4 +1,4 @@
-"""COCO's file of results, which the tasks that find objects write of what they predict."""
+"""What the tasks that find objects tell of them: rows for tables, and COCO's file of results."""
 
 from __future__ import annotations
 
@@ -28,3 +28,17 @@ def coco_results_file(names: Sequence[str], answers: Sequence[dict[str, Any]], c
         image = name if image in often else image
         records += coco_results(image, each["boxes"], each["scores"], each["labels"], category_ids, **masks)
     return {"coco_results.json": json.dumps(records).encode()}
+
+
+def objects_row(name: str, found: Sequence[dict[str, Any]], size: Sequence[int], called: str) -> dict[str, Any]:
+    """``Task.tell``: the row of an image.
+
+    Args:
+        name: of the image's file.
+        found: of each object its class and what else is told of it.
+        size: height and width of the image.
+        called: what the row calls the objects.
+    """
+    counts = Counter(each["class"] for each in found)
+    return {"input": name, "objects": len(found), "what": ", ".join(f"{count} {each}" for each, count in counts.most_common()),
+            "height": int(size[0]), "width": int(size[1]), called: list(found)}  # fmt: skip
