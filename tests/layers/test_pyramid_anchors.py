@@ -78,3 +78,13 @@ def test_a_saved_network_answers_the_same(tmp_path):
     loaded = keras.saving.load_model(tmp_path / "network.keras")
     for found, expected in zip(loaded(list(levels())), network(list(levels())), strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+def test_where_sizes_double_from_level_to_level_they_are_keras_hubs():
+    from keras_hub.layers import AnchorGenerator
+
+    image = np.zeros((1, 160, 224, 3), "float32")
+    pyramid = [np.zeros((1, -(-160 // 2**level), -(-224 // 2**level), 1), "float32") for level in range(2, 7)]
+    theirs = AnchorGenerator("xyxy", 2, 6, 1, [0.5, 1.0, 2.0], 8)(image)
+    for found, level in zip(PyramidAnchors([32, 64, 128, 256, 512])(pyramid, image), range(2, 7), strict=True):
+        np.testing.assert_array_equal(found[0], theirs[f"P{level}"])
