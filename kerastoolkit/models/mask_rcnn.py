@@ -85,6 +85,7 @@ def mask_rcnn(
     depth, of_torchvision = BACKBONES[backbone]
     if norm_epsilon is None:
         norm_epsilon = resnet.EPSILON if backbone.endswith("_keras") else 1e-5
+    check_rate("norm_epsilon", norm_epsilon)
 
     stages = resnet_stages(image, depth, of_torchvision=of_torchvision, epsilon=norm_epsilon,
                            train_norms=weights is None if train_norms is None else train_norms)  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 MARK = "backbone.body.conv1.weight"
-# How its names were spelled before torchvision 0.12, as in the files that it publishes.
+# How its first version spelled names, which torchvision's own loading still renames so.
 OLD_NAMES = ((r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$", r"\1.0.\2"),
              (r"^rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1"),
              (r"^(roi_heads\.mask_head\.)mask_fcn(\d)\.(weight|bias)$",

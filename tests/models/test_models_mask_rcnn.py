@@ -207,6 +207,7 @@ def test_weights_of_keras_applications_go_into_the_backbone(monkeypatch):
         ({"detections": 0}, "detections must be a positive integer, got 0"),
         ({"channels": 0}, "channels must be a positive integer, got 0"),
         ({"least_score": 1.0}, r"least_score must be in \[0, 1\), got 1.0"),
+        ({"norm_epsilon": -1e-5}, r"norm_epsilon must be in \[0, 1\), got -1e-05"),
         ({"weights": "imagenet"}, "got 'imagenet': there are no such weights"),
         ({"weights": "nowhere.safetensors"}, "existing file, got 'nowhere.safetensors'"),
     ],

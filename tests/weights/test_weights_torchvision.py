@@ -1,7 +1,7 @@
 """State dicts of torchvision's Mask R-CNN: the names and shapes that it gives its weights, written down here once more.
 
-The names are those of torchvision 0.29's ``maskrcnn_resnet50_fpn().state_dict()``, and the old ones those of the file that it
-publishes, maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth.
+The names are those of torchvision 0.29's ``maskrcnn_resnet50_fpn().state_dict()``, and the old ones those that its
+``_load_from_state_dict`` methods rename (models/detection/rpn.py and mask_rcnn.py, ops/feature_pyramid_network.py).
 """
 
 import re
@@ -111,7 +111,7 @@ def test_with_its_weights_regions_are_read_as_torchvision_reads_them_and_norms_s
     assert models.mask_rcnn(classes=CLASSES, **SMALL).get_layer("box_align").aligned
 
 
-def test_the_older_names_of_published_files_are_the_same_weights(loaded, arrays, tmp_path):
+def test_the_names_of_the_first_version_are_the_same_weights(loaded, arrays, tmp_path):
     older = {}
     for name, array in arrays.items():
         name = re.sub(r"(fpn\.\w+_blocks\.\d)\.0", r"\1", name).replace("rpn.head.conv.0.0", "rpn.head.conv")
