@@ -13,8 +13,9 @@ from kerastoolkit.experiment import Data, Experiment, Source
 from kerastoolkit.losses.mask_rcnn import mask_rcnn_loss_parts
 from kerastoolkit.models import mask_rcnn, mask_rcnn_training
 from kerastoolkit.optimizers import sgd
+from kerastoolkit.steps import compile_step
 from kerastoolkit.tasks.instance_segmentation import instance_segmentation
-from kerastoolkit.training_state import State, compile_step
+from kerastoolkit.training_state import State
 from kerastoolkit.weights.folding import fold_batch_norms
 
 REGIONS, PROPOSALS = 512, 2000  # in training

@@ -68,7 +68,8 @@ def toolkit(how):
 
     made = experiment(how)
     from kerastoolkit.pipeline import training_batches
-    from kerastoolkit.training_state import State, compile_steps
+    from kerastoolkit.steps import compile_steps
+    from kerastoolkit.training_state import State
 
     count = texts(batches(made, how, by_length=True)[how.warm_up :])
     run_steps = compile_steps(State(made))

@@ -48,8 +48,9 @@ def toolkit(steps):
     from kerastoolkit.experiment import Data, Experiment, Source
     from kerastoolkit.models import yolov8n
     from kerastoolkit.optimizers import adamw
+    from kerastoolkit.steps import compile_step
     from kerastoolkit.tasks.detection import detection
-    from kerastoolkit.training_state import State, compile_step
+    from kerastoolkit.training_state import State
 
     keras.utils.set_random_seed(0)
     network = yolov8n(classes=CLASSES, input_shape=(HEIGHT, WIDTH, 3))

@@ -18,7 +18,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from resnet20_training import BATCH, WARM_UP, experiment_on_random_images
 
 from kerastoolkit.pipeline import training_batches
-from kerastoolkit.training_state import State, compile_step
+from kerastoolkit.steps import compile_step
+from kerastoolkit.training_state import State
 
 
 def pipeline_alone(experiment, steps):

@@ -55,7 +55,8 @@ def toolkit(network, cell, steps, warm_up, *, loops=None, whole_step=False):
     keras.utils.set_random_seed(0)
     from kerastoolkit.experiment import Data, Experiment, Source
     from kerastoolkit.pipeline import training_batches
-    from kerastoolkit.training_state import State, compile_steps
+    from kerastoolkit.steps import compile_steps
+    from kerastoolkit.training_state import State
 
     x, y = map(tf.constant, data(network))
     source = Source(EXAMPLES, lambda indices: {"x": tf.gather(x, indices), "y": tf.gather(y, indices)})

@@ -48,7 +48,8 @@ def toolkit(steps):
     import tensorflow as tf
 
     from kerastoolkit.pipeline import training_batches
-    from kerastoolkit.training_state import State, compile_steps
+    from kerastoolkit.steps import compile_steps
+    from kerastoolkit.training_state import State
 
     experiment = experiment_on_random_images()
     run_steps = compile_steps(State(experiment))

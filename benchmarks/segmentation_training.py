@@ -48,8 +48,9 @@ def toolkit(steps):
     from kerastoolkit.experiment import Data, Experiment, Source
     from kerastoolkit.optimizers import adamw
     from kerastoolkit.pipeline import training_batches
+    from kerastoolkit.steps import compile_steps
     from kerastoolkit.tasks.segmentation import segmentation
-    from kerastoolkit.training_state import State, compile_steps
+    from kerastoolkit.training_state import State
 
     pixels, masks = map(tf.constant, data())
 

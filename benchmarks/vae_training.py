@@ -47,7 +47,8 @@ def toolkit(network, steps):
     import tensorflow as tf
 
     from kerastoolkit.pipeline import training_batches
-    from kerastoolkit.training_state import State, compile_steps
+    from kerastoolkit.steps import compile_steps
+    from kerastoolkit.training_state import State
 
     found = experiment(network)
     run_steps = compile_steps(State(found))

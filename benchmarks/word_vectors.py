@@ -43,7 +43,8 @@ def toolkit(text, method, epochs, seed, settings):
     from kerastoolkit import catalog, train
     from kerastoolkit.data.running_words import corpus
     from kerastoolkit.pipeline import steps_per_epoch, training_batches
-    from kerastoolkit.training_state import State, compile_steps
+    from kerastoolkit.steps import compile_steps
+    from kerastoolkit.training_state import State
 
     recipe = catalog.find_recipe({"skip_gram": "text8-skipgram", "cbow": "text8-cbow"}[method])
     overrides = catalog.parse_overrides(recipe, [f"data={text}", f"epochs={epochs}", *settings])

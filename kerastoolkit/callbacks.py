@@ -18,6 +18,11 @@ STATELESS = (keras.callbacks.TensorBoard, keras.callbacks.LambdaCallback, keras.
              keras.callbacks.TerminateOnNaN, keras.callbacks.LearningRateScheduler)  # fmt: skip
 
 
+def writes_files(callback: Any) -> bool:
+    """Whether a callback's only purpose is to write, which one of several workers does for all."""
+    return isinstance(callback, (keras.callbacks.TensorBoard, keras.callbacks.CSVLogger))
+
+
 class Trainee:
     """What a callback sees as its model: the network, with the optimizer and the wish to stop that ``fit`` would give it."""
 

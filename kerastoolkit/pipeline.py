@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kerastoolkit import replicas
 from kerastoolkit.experiment import Experiment, InputError, Source
 
 REFUSED = re.compile(r"assertion failed: \[(\w+ must be [^\]]*, got)\] \[([^ \]]*)")
@@ -132,41 +133,83 @@ def _mix(x):
     return x ^ (x >> np.uint64(31))
 
 
-def training_batches(experiment: Experiment, *, seed: int, start: int, end: int) -> tf.data.Dataset:
-    """(network inputs, targets) of the steps start .. end - 1."""
+@dataclass(frozen=True)
+class Slices:
+    """What one process computes of each step: the slices first .. last - 1 of the ``of`` that its examples are cut into, in their
+    order, as evenly as they can be."""
+
+    first: int = 0
+    last: int = 1
+    of: int = 1
+
+    def cut(self, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """(number of its first row, rows) of each of this process' slices; one without rows is empty."""
+        for number in range(self.first, self.last):
+            begin, end = number * len(rows) // self.of, (number + 1) * len(rows) // self.of
+            yield begin, rows[begin:end]
+
+
+def check_slices(experiment: Experiment, slices: Slices) -> None:
+    """Refuses more slices than a step has examples.
+
+    Raises:
+        InputError: there are.
+    """
+    if experiment.batch_tokens is None and (examples := batches_of(experiment).largest) < slices.of:
+        raise InputError(f"a step's {examples} examples cannot be cut into {slices.of} slices, one for each replica and part:"
+                         " raise batch_size, or take fewer workers or parts")  # fmt: skip
+
+
+def training_batches(experiment: Experiment, *, seed: int, start: int, end: int, slices: Slices | None = None) -> tf.data.Dataset:
+    """(network inputs, targets) of the steps start .. end - 1.
+
+    With ``slices`` it is ((network inputs, targets), place) of each of these slices of each step, one after the other, where
+    place is int64 (3,): the number of its first example in the step, how many examples it has, and how many the step has. A slice
+    without examples has one that does not count, of the same step.
+    """
     batches = batches_of(experiment)
     closing = batches.steps * max(0, experiment.epochs - experiment.closing_epochs) if experiment.closing_epochs else end
     closing = min(max(start, closing), end)
     spans = ((start, closing, experiment.augment), (closing, end, experiment.closing_augment))
     # One of no steps stands for a training that is done.
-    parts = [_training_batches(experiment, batches, seed, *span) for span in spans if span[0] < span[1] or start == end]
+    parts = [_training_batches(experiment, batches, seed, slices, *span) for span in spans if span[0] < span[1] or start == end]
     return _ahead(functools.reduce(tf.data.Dataset.concatenate, parts))
 
 
-def _training_batches(experiment: Experiment, batches: Batches, seed: int, start: int, end: int,
+def _training_batches(experiment: Experiment, batches: Batches, seed: int, slices: Slices | None, start: int, end: int,
                       augment: Callable[..., dict[str, Any]] | None) -> tf.data.Dataset:  # fmt: skip
-    fetch, largest = decoded_fetch(experiment, experiment.data.train), batches.largest
+    fetch = decoded_fetch(experiment, experiment.data.train)
+    cut = slices or Slices()
+    largest = -(-batches.largest // cut.of)
+    is_full = experiment.batch_tokens is None and batches.largest % cut.of == 0
 
     # A fetch that refuses its file keeps its one line: autograph would wrap the error in pages.
     @tf.autograph.experimental.do_not_convert
-    def batch(count, indices, seeds):
-        if experiment.batch_tokens is not None:  # else all are full, and their size is known beforehand
+    def batch(place, first_seed, indices, seeds):
+        if not is_full:  # else their number is known beforehand
+            count = tf.maximum(place[1], 1)
             indices, seeds = indices[:count], seeds[:count]
-        raw = fetch(indices)
-        if augment is not None:
-            raw = augment(raw, seeds, fetch)
-        return _encoded(experiment, raw, seeds)
+        with replicas.slice_of_batch(place[0], tf.shape(indices)[0], first_seed) if slices else contextlib.nullcontext():
+            raw = fetch(indices)
+            if augment is not None:
+                raw = augment(raw, seeds, fetch)
+            encoded = _encoded(experiment, raw, seeds)
+        return (encoded, place) if slices else encoded
 
     # Those of many steps at once: TensorFlow takes longer to call Python than Python to count them.
     def block(first):
-        pairs = batches.of_steps(seed=seed, start=int(first), end=min(int(first) + STEPS_IN_A_BLOCK, end))
-        rows = [(len(indices), _filled(indices, largest), _filled(seeds, largest)) for indices, seeds in pairs]
+        rows = []
+        for indices, seeds in batches.of_steps(seed=seed, start=int(first), end=min(int(first) + STEPS_IN_A_BLOCK, end)):
+            for (begin, mine), (_, mine_seeds) in zip(cut.cut(indices), cut.cut(seeds), strict=True):
+                place = np.array([begin, len(mine), len(indices)])
+                mine, mine_seeds = (mine, mine_seeds) if len(mine) else (indices[:1], seeds[:1])
+                rows.append((place, seeds[0], _filled(mine, largest), _filled(mine_seeds, largest)))
         return tuple(np.stack(each) for each in zip(*rows, strict=True))
 
     @tf.autograph.experimental.do_not_convert
     def numbers(first):
-        counts, indices, seeds = tf.numpy_function(block, [first], (tf.int64, tf.int64, tf.int32))
-        return (tf.ensure_shape(counts, (None,)), tf.ensure_shape(indices, (None, largest)),
+        places, firsts, indices, seeds = tf.numpy_function(block, [first], (tf.int64, tf.int32, tf.int64, tf.int32))
+        return (tf.ensure_shape(places, (None, 3)), tf.ensure_shape(firsts, (None, 2)), tf.ensure_shape(indices, (None, largest)),
                 tf.ensure_shape(seeds, (None, largest, 2)))  # fmt: skip
 
     # A stage of its own: a Python function inside the parallel map would make it sequential. Not from_generator, which TensorFlow

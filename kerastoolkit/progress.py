@@ -12,17 +12,19 @@ def say(text: str) -> None:
 
 
 class Progress:
-    """Shows the loss, the speed and the time left of a training of ``total`` steps, of which ``done`` are already done."""
+    """Shows the loss, the speed and the time left of a training of ``total`` steps, of which ``done`` are already done; not
+    ``shown``, it is silent."""
 
-    def __init__(self, *, total: int, done: int, steps_per_epoch: int, batch_size: float, seconds_between_lines: float = 30.0):
+    def __init__(self, *, total: int, done: int, steps_per_epoch: int, batch_size: float, seconds_between_lines: float = 30.0,
+                 shown: bool = True):  # fmt: skip
         self.total, self.first, self.steps_per_epoch, self.batch_size = total, done, steps_per_epoch, batch_size
         self.epochs = -(-total // steps_per_epoch)
         self.began = self.last_line = time.monotonic()
         self.seconds_between_lines = seconds_between_lines
-        self.bar = None
+        self.bar, self.shown = None, shown
 
     def __enter__(self) -> Progress:
-        if sys.stderr.isatty():
+        if self.shown and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, TextColumn
             from rich.progress import Progress as Bar
@@ -40,7 +42,7 @@ class Progress:
     def step(self, step: int, loss: float) -> None:
         """After ``step`` steps; ``loss`` is the epoch's mean so far."""
         now = time.monotonic()
-        if self.bar is None and now - self.last_line < self.seconds_between_lines:
+        if not self.shown or self.bar is None and now - self.last_line < self.seconds_between_lines:
             return
         self.last_line = now
         per_step = (now - self.began) / max(1, step - self.first)
@@ -52,6 +54,8 @@ class Progress:
 
     def epoch(self, row: dict[str, float]) -> None:
         """At the end of an epoch; ``row`` is its line of the history."""
+        if not self.shown:
+            return
         self.last_line = time.monotonic()
         step = int(row["step"])
         left = (self.total - step) * (self.last_line - self.began) / max(1, step - self.first)

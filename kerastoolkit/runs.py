@@ -75,8 +75,8 @@ def choose_folder(out: str | None, settings: dict[str, Any]) -> tuple[Path, dict
 def _differences(record: dict[str, Any], settings: dict[str, Any]) -> list[str]:
     if record["recipe"] != settings["recipe"]:
         return [f"recipe {record['recipe']}, not {settings['recipe']}"]
-    old = {**record["arguments"], "seed": record["seed"]}
-    new = {**json.loads(json.dumps(settings["arguments"])), "seed": settings["seed"]}
+    old = {**record["arguments"], "seed": record["seed"], **record.get("options", {})}
+    new = {**json.loads(json.dumps(settings["arguments"])), "seed": settings["seed"], **settings.get("options", {})}
     return [f"{key} {old.get(key)}, not {new.get(key)}" for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
 
 

@@ -1,11 +1,11 @@
-"""What decides a training's next step, how it is kept, and the compiled step that changes it."""
+"""What decides a training's next step, and how it is kept."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras.src.random.seed_generator import global_seed_generator  # not public, yet keras.random's default state lives in it
+from safetensors import numpy as safetensors
 
-from kerastoolkit.callbacks import Trainee, get_states, set_states
+from kerastoolkit import replicas
+from kerastoolkit.callbacks import Trainee, get_states, set_states, writes_files
 from kerastoolkit.checkpoints import load_checkpoint
 from kerastoolkit.experiment import Experiment, RunError
+from kerastoolkit.options import LossScale, Options, set_on
 from kerastoolkit.pipeline import call, decoder, naming_unreadable, validation_batches
 from kerastoolkit.progress import say
 from kerastoolkit.runs import write_history
+from kerastoolkit.workers import ALONE, Workers
 
 NAMING = ("name", "inbound_nodes", "input_layers", "output_layers")  # what names layers in a model's description
 
@@ -27,10 +31,13 @@ NAMING = ("name", "inbound_nodes", "input_layers", "output_layers")  # what name
 class State:
     """Everything that decides what the next step does, and how it is kept."""
 
-    def __init__(self, experiment: Experiment):
-        self.experiment = experiment
+    def __init__(self, experiment: Experiment, workers: Workers = ALONE, options: Options = Options()):  # noqa: B008 - frozen
+        self.experiment, self.workers, self.options = experiment, workers, options
         self.network, self.optimizer = experiment.network, experiment.optimizer
-        self.optimizer.build(self.network.trainable_variables)
+        set_on(self.optimizer, options)
+        with workers.strategy.scope():
+            self.optimizer.build(self.network.trainable_variables)
+        self.loss_scale = LossScale(options.precision)
         names = ("loss", *experiment.task.parts, *experiment.task.metrics)
         self.sums = {name: tf.Variable(0.0, dtype=tf.float64, trainable=False, name=name) for name in names}
         self.counted = tf.Variable(0.0, dtype=tf.float64, trainable=False)
@@ -40,13 +47,16 @@ class State:
         # The planned end that a callback stopped short of: a run that is given more epochs goes on.
         self.stopped_before: int | None = None
         self.trainee = Trainee(self.network, self.optimizer)
-        self.callbacks = keras.callbacks.CallbackList(list(experiment.callbacks), model=self.trainee)
+        # The same on all workers, so that all stop and slow down together.
+        callbacks = [each for each in experiment.callbacks if workers.is_chief or not writes_files(each)]
+        self.callbacks = keras.callbacks.CallbackList(callbacks, model=self.trainee)
         self.evaluate_batch = None
 
     def variables(self) -> dict[str, Any]:
         """Every variable by a name that is the same in each process that builds this experiment."""
         groups = {"network": self.network.variables, "optimizer": self.optimizer.variables,
-                  "random": [global_seed_generator().state], "sums": [*self.sums.values(), self.counted]}  # fmt: skip
+                  "random": [global_seed_generator().state], "sums": [*self.sums.values(), self.counted],
+                  "loss_scale": self.loss_scale.variables()}  # fmt: skip
         return {
             f"{group}/{number:05d}/{variable.name}": variable
             for group, variables in groups.items()
@@ -56,22 +66,31 @@ class State:
     def snapshot(self, seconds: float) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """(arrays, JSON values) from which ``restore`` makes this state again."""
         callbacks, arrays = get_states(self.experiment.callbacks)
-        arrays.update({name: np.asarray(variable.numpy()) for name, variable in self.variables().items()})
+        for name, variable in self.variables().items():
+            of_replicas = self.workers.here(variable.value if isinstance(variable, keras.Variable) else variable)
+            arrays[name] = np.asarray(of_replicas[0].numpy())
         values = {"history": self.history, "callbacks": callbacks, "stopped_before": self.stopped_before,
                   "preprocess": self.preprocess}  # fmt: skip
         return arrays, {**values, "seconds": seconds}
 
     def restore(self, folder: Path) -> float:
-        """Puts back the newest whole checkpoint, if there is one; returns the seconds trained so far.
+        """Puts back the chief's newest whole checkpoint, if there is one; returns the seconds trained so far.
 
         Raises:
             RunError: the checkpoint is of another network or of one that was given other numbers, or all are damaged.
         """
         self.callbacks.on_train_begin()
-        loaded = load_checkpoint(folder / "checkpoints")
-        if loaded is None:
+        loaded: list[Any] = []
+
+        def load():
+            loaded.append(load_checkpoint(folder / "checkpoints"))
+            return loaded[0] and [loaded[0][0], *loaded[0][2:]]
+
+        told = self.workers.agreed(load)
+        if told is None:
             return 0.0
-        self.step, arrays, values, warnings = loaded
+        self.step, values, warnings = told
+        arrays = self._arrays(loaded[0][1] if loaded else {})
         for warning in warnings:
             say(f"warning: {warning}")
         if values.get("preprocess") != self.preprocess:
@@ -85,9 +104,21 @@ class State:
             variable.assign(arrays[name])
         self.history, self.stopped_before = values["history"], values["stopped_before"]
         set_states(self.experiment.callbacks, values["callbacks"], arrays)
-        write_history(folder, self.history)
+        if self.workers.is_chief:
+            write_history(folder, self.history)
         say(f"continuing {folder} after step {self.step}")
         return values["seconds"]
+
+    def _arrays(self, mine: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The chief's."""
+        if len(self.workers.addresses) < 2:
+            return mine
+        return safetensors.load(self.workers.from_chief(safetensors.save(mine)))
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether one device computes each step at once."""
+        return self.workers.strategy is ALONE.strategy and self.options.accumulate == 1
 
     def begin_epoch(self, epoch: int) -> None:
         for variable in (*self.sums.values(), self.counted):
@@ -133,12 +164,14 @@ class State:
         for each example alike."""
         task, trained = self.experiment.task, self.experiment.trained
         outputs = call(trained, inputs, training=training)
+        if self.options.precision != "float32":
+            outputs = tf.nest.map_structure(_in_float32, outputs)
         losses = task.loss(targets, outputs)
         parts = {name: losses[name] for name in task.parts}
         if parts:
             losses = sum(parts.values())
-        if trained.losses:
-            losses = losses + tf.cast(tf.add_n(trained.losses), losses.dtype)
+        if of_network := replicas.own(trained.losses):
+            losses = losses + tf.cast(tf.add_n(of_network), losses.dtype)
         values = {"loss": losses, **parts, **{name: metric(targets, outputs) for name, metric in task.metrics.items()}}
         if task.weigh is None:
             return tf.reduce_mean(losses), values, tf.ones_like(losses)
@@ -146,49 +179,8 @@ class State:
         return tf.reduce_sum(losses * weights) / tf.reduce_sum(weights), values, weights
 
 
-def compile_step(state: State) -> Callable[[Any, Any], None]:
-    """The compiled step: (inputs, targets) -> None; after one that is not finite, later ones change no weight."""
-    variables = state.network.trainable_variables
-    tensors = [variable.value for variable in variables]
-
-    @tf.function(jit_compile=state.experiment.jit_compile or None, autograph=False)
-    def step(inputs, targets):
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(tensors)
-            loss, values, weights = state.values(inputs, targets, training=True)
-        gradients = tape.gradient(loss, tensors)
-        # One sum per gradient finds what is not finite at the cost of reading it once.
-        sums = [tf.reduce_sum(tf.cast(_dense(gradient), tf.float32)) for gradient in gradients if gradient is not None]
-        finite = tf.math.is_finite(tf.add_n([tf.cast(loss, tf.float32), *sums])) & (state.failed_at < 0)
-        done = tf.cast(state.optimizer.iterations.value, tf.int64)
-
-        def apply():
-            state.optimizer.apply(gradients, variables)
-            counts = tf.cast(weights, tf.float64)
-            for name, value in values.items():
-                state.sums[name].assign_add(tf.reduce_sum(tf.cast(value, tf.float64) * counts))
-            state.counted.assign_add(tf.reduce_sum(counts))
-            return tf.constant(-1, tf.int64)
-
-        def refuse():
-            return tf.where(state.failed_at < 0, done, state.failed_at)
-
-        state.failed_at.assign(tf.cond(finite, apply, refuse))
-
-    return step
-
-
-def compile_steps(state: State) -> Callable[[Iterator[Any], tf.Tensor], None]:
-    """The compiled loop of steps: (batches, how many) -> None."""
-    step = compile_step(state)
-
-    @tf.function
-    def run_steps(batches, count):
-        for _ in tf.range(count):
-            inputs, targets = next(batches)
-            step(inputs, targets)
-
-    return run_steps
+def _in_float32(tensor: Any) -> Any:
+    return tf.cast(tensor, tf.float32) if tensor.dtype in (tf.bfloat16, tf.float16) else tensor
 
 
 def _digest(model: keras.Model) -> str:
@@ -202,10 +194,6 @@ def _digest(model: keras.Model) -> str:
     described = json.dumps(nameless(keras.saving.serialize_keras_object(model)), sort_keys=True)
     weights = b"".join(np.ascontiguousarray(each).tobytes() for each in model.get_weights())
     return hashlib.sha256(described.encode() + weights).hexdigest()
-
-
-def _dense(gradient):
-    return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
 
 
 @contextlib.contextmanager

@@ -19,20 +19,21 @@ MAY_IMPORT = {
     "experiment": set(),
     "terminal": set(),
     "memory": set(),
+    "replicas": set(),
     "cli": {"catalog", "experiment", "memory", "terminal"},
     "boxes": set(),
     "weights": {"weights"},
     "regions": {"boxes", "regions"},
-    "layers": {"boxes", "layers", "regions"},
-    "losses": {"boxes", "losses", "regions"},
+    "layers": {"boxes", "layers", "regions", "replicas"},
+    "losses": {"boxes", "losses", "regions", "replicas"},
     "metrics": {"boxes", "metrics"},
     "serving": {"boxes", "experiment", "layers", "losses", "serving"},
     "models": {"boxes", "layers", "models", "weights"},
-    "tasks": {"box_pictures", "charts", "experiment", "tasks", *BOTTOM},
-    "data": {"box_pictures", "charts", "data", "experiment", *BOTTOM},
+    "tasks": {"box_pictures", "charts", "experiment", "replicas", "tasks", *BOTTOM},
+    "data": {"box_pictures", "charts", "data", "experiment", "replicas", *BOTTOM},
 }
 NOT_FOR_VERBS = {"cli", "data", "models", "recipes", "tasks"}
-NOT_FOR_RECIPES = {"catalog", "evaluate", "export", "predict", "runs", "show", "terminal", "train"}
+NOT_FOR_RECIPES = {"catalog", "evaluate", "export", "predict", "runs", "show", "terminal", "train", "tune"}
 
 
 def imports(tree: ast.AST) -> Iterator[str]:

@@ -5,7 +5,8 @@ import pytest
 from kerastoolkit import catalog, train
 from kerastoolkit.pipeline import training_batches
 from kerastoolkit.serving.model import serving_model
-from kerastoolkit.training_state import State, compile_steps
+from kerastoolkit.steps import compile_steps
+from kerastoolkit.training_state import State
 
 # Some are exported in test_translation.py, test_summarisation.py, test_detection.py and test_instance_segmentation.py.
 FAST = ("digits-cnn", "cifar10-resnet20-fast", "weather-gru", "stocks-lstm", "shakespeare-rnn",

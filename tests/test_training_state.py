@@ -10,7 +10,8 @@ import tensorflow as tf
 from kerastoolkit import catalog, train
 from kerastoolkit.experiment import InputError
 from kerastoolkit.pipeline import call, training_batches, validation_batches
-from kerastoolkit.training_state import State, compile_step
+from kerastoolkit.steps import compile_step
+from kerastoolkit.training_state import State
 
 SETTINGS = {"width": 8, "heads": 2, "feed_forward": 8, "depth": 1, "dropout": 0.0, "vocabulary": 262, "batch_tokens": 400,
             "epochs": 1, "smoothing": 0.0}  # fmt: skip

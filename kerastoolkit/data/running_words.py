@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from kerastoolkit import replicas
 from kerastoolkit.data.corpus import Corpus, read_corpus
 from kerastoolkit.data.named_texts import KNOWN
 from kerastoolkit.experiment import Data, InputError, Source, described
@@ -162,14 +163,14 @@ def word_windows(text: Corpus, *, length: int, window: int = 5, sample: float = 
     tree = huffman_tree(text.counts) if hierarchical else None
 
     def augment(raw: dict[str, Any], seeds: Any, fetch: Any) -> dict[str, Any]:
-        tokens, seed = raw["tokens"], seeds[0]  # the first example's seeds for all: see ``tasks.variational``
+        tokens, seed = raw["tokens"], replicas.batch_seed(seeds)  # the first example's seeds for all: see ``tasks.variational``
         batch = tokens.shape[0]
         number = tf.where((tokens >= 0) & (tokens < words), tokens, words)
-        stays = tf.random.stateless_uniform(number.shape, seed) < tf.gather(keep, number)
+        stays = replicas.batch_uniform(number.shape, seed) < tf.gather(keep, number)
         lengths = tf.reduce_sum(tf.cast(stays, tf.int32), axis=1)
         ragged = tf.RaggedTensor.from_row_lengths(tf.boolean_mask(tokens, stays), lengths, validate=False)
         tokens = ragged.to_tensor(-1, shape=(batch, kept))
-        widest = tf.random.stateless_uniform(tokens.shape, seed + 1, 1, window + 1, tf.int32)
+        widest = replicas.batch_uniform(tokens.shape, seed + 1, 1, window + 1, tf.int32)
         # As many words are before each as its place says, and the others after it; none around what is no word.
         before = tf.broadcast_to(tf.range(kept), tokens.shape)
         around = tf.stack([before, tf.minimum(lengths, kept)[:, None] - 1 - before], axis=-1)
@@ -180,8 +181,8 @@ def word_windows(text: Corpus, *, length: int, window: int = 5, sample: float = 
             here, number = (tokens >= 0)[:, :, None], tf.maximum(tokens, 0)
             return found | {"path": tf.where(here, tf.gather(tree[0], number), -1), "left": tf.gather(tree[1], number)}
         shape = (batch, kept // segment, noise)
-        first = tf.random.stateless_uniform(shape, seed + 2, 0, words, tf.int32)
-        lucky = tf.random.stateless_uniform(shape, seed + 3) < tf.gather(chance, first)
+        first = replicas.batch_uniform(shape, seed + 2, 0, words, tf.int32)
+        lucky = replicas.batch_uniform(shape, seed + 3) < tf.gather(chance, first)
         return found | {"negatives": tf.where(lucky, first, tf.gather(other, first))}
 
     return augment

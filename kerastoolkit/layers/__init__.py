@@ -13,6 +13,7 @@ from kerastoolkit.layers.class_masks import ClassMasks as ClassMasks
 from kerastoolkit.layers.corruption import Corruption as Corruption
 from kerastoolkit.layers.distribution_boxes import DistributionBoxes as DistributionBoxes
 from kerastoolkit.layers.double_size import DoubleSize as DoubleSize
+from kerastoolkit.layers.dropout import Dropout as Dropout
 from kerastoolkit.layers.embeddings import AtPositions as AtPositions
 from kerastoolkit.layers.embeddings import Bias as Bias
 from kerastoolkit.layers.embeddings import PositionEmbedding as PositionEmbedding

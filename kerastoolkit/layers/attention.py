@@ -12,6 +12,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from kerastoolkit.layers.dropout import Dropout
+
 FORBIDDEN = -1e9  # in the place of a score: its weight is 0, but where all keys are forbidden the weights are equal and not NaN
 FORBIDDEN_FLOAT16 = -6e4  # the largest numbers of that type are 65,504
 
@@ -192,7 +194,7 @@ class MultiHeadAttention(keras.layers.Layer):
         super().__init__(**kwargs)
         self.heads, self.dropout = heads, dropout
         self.initializer = initializer if isinstance(initializer, str) else keras.initializers.get(initializer)
-        self.drop = keras.layers.Dropout(dropout) if dropout else None
+        self.drop = Dropout(dropout) if dropout else None
 
     def build(self, queries_shape, values_shape, attention_mask_shape=None):
         width = queries_shape[-1]

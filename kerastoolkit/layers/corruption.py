@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from kerastoolkit import replicas
+
 # Kind of noise -> what its level says.
 NOISES = {
     "gaussian": "standard deviation, of intensities 0..1",
@@ -73,11 +75,11 @@ class Corruption(keras.layers.Layer):
         shape = ops.shape(inputs)
 
         def uniform(*sizes):
-            return keras.random.uniform(sizes, dtype=inputs.dtype, seed=self.seed_generator)
+            return replicas.uniform(inputs, sizes, self.seed_generator)
 
         level = self.lowest + (self.highest - self.lowest) * uniform(shape[0], 1, 1, 1)
         return corrupt(
-            inputs, self.kind, level, lambda: keras.random.normal(shape, dtype=inputs.dtype, seed=self.seed_generator),
+            inputs, self.kind, level, lambda: replicas.normal(inputs, shape, self.seed_generator),
             lambda: uniform(*shape[:3], 1))  # fmt: skip
 
     def compute_output_shape(self, input_shape):

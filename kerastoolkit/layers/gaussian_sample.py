@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from kerastoolkit import replicas
+
 
 def kl_to_standard_normal(mean, log_variance):
     """Kullback-Leibler divergence of N(mean, exp(log_variance)) from N(0, 1), for each number: Kingma & Welling 2013, appendix B,
@@ -45,8 +47,11 @@ class GaussianSample(keras.layers.Layer):
     def call(self, inputs):
         mean, log_variance = inputs
         divergence = ops.mean(kl_to_standard_normal(mean, log_variance), axis=0)  # (latent,)
+        if self.free_bits:  # else the mean of the replicas' losses is the batch's
+            examples = ops.cast(ops.shape(mean)[0], divergence.dtype)
+            divergence = replicas.summed(divergence * examples) / replicas.summed(examples)
         self.add_loss(self.beta * ops.sum(ops.maximum(divergence, self.free_bits)))
-        noise = keras.random.normal(ops.shape(mean), dtype=mean.dtype, seed=self.seed_generator)
+        noise = replicas.normal(mean, ops.shape(mean), self.seed_generator)
         return mean + ops.exp(0.5 * log_variance) * noise
 
     def compute_output_shape(self, input_shape):

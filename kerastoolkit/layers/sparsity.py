@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from kerastoolkit import replicas
+
 # Of a mean activation, so that its logarithm exists.
 _MARGIN = 1e-6
 
@@ -42,7 +44,8 @@ class SparsityPenalty(keras.layers.Layer):
         if self.kind == "l1":
             cost = ops.mean(ops.sum(ops.abs(activations), axis=-1))
         else:
-            rate, target = ops.clip(ops.mean(activations, axis=0), _MARGIN, 1.0 - _MARGIN), self.target_rate
+            total, examples = replicas.summed([ops.sum(activations, axis=0), ops.cast(ops.shape(activations)[0], "float32")])
+            rate, target = ops.clip(total / examples, _MARGIN, 1.0 - _MARGIN), self.target_rate
             cost = ops.sum(target * ops.log(target / rate) + (1.0 - target) * ops.log((1.0 - target) / (1.0 - rate)))
         self.add_loss(self.weight * cost)
         return inputs

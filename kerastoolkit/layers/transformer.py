@@ -21,6 +21,7 @@ from kerastoolkit.layers.attention import (
     new_initializer,
     with_weights,
 )
+from kerastoolkit.layers.dropout import Dropout
 
 EPSILON = 1e-5  # of layer normalisation, as in PyTorch; the paper gives none
 
@@ -72,7 +73,7 @@ class _Block(layers.Layer):
             raise ValueError(f"activation must be {', '.join(ACTIVATIONS)}, got {activation!r}")
         self.activation, self.epsilon = activation, epsilon
         self.initializer = initializer if isinstance(initializer, str) else keras.initializers.get(initializer)
-        self.drop = layers.Dropout(dropout) if dropout else None
+        self.drop = Dropout(dropout) if dropout else None
 
     def _build(self, shape, parts):
         """One layer normalisation for each part of the block, and the feed-forward layers."""

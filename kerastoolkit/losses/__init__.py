@@ -6,6 +6,8 @@ import math
 
 from keras import ops
 
+from kerastoolkit import replicas
+
 
 def softmax_cross_entropy(labels, logits, *, smoothing: float = 0.0):
     """Cross-entropy of a softmax with its label, with label smoothing: Szegedy et al. 2015, section 7,
@@ -92,7 +94,8 @@ def dice_loss(labels, logits, *, together: bool = False, ignored: int = 255):
     probabilities = ops.softmax(logits, axis=-1) * ops.expand_dims(known, -1)
     sums = [ops.sum(each, axis=(1, 2)) for each in (truths * probabilities, truths, probabilities)]  # (b, classes) each
     if together:
-        sums = [ops.zeros_like(each) + ops.sum(each, axis=0) for each in sums]
+        totals = replicas.summed([ops.sum(each, axis=0) for each in sums])
+        sums = [ops.zeros_like(each) + total for each, total in zip(sums, totals, strict=True)]
     overlaps, sizes, believed = sums
     present = sizes > 0
     misses = 1.0 - 2.0 * overlaps / ops.where(present, sizes + believed, 1.0)

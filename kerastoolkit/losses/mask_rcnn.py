@@ -3,6 +3,7 @@
 
 from keras import ops
 
+from kerastoolkit import replicas
 from kerastoolkit.boxes import pairwise_iou
 from kerastoolkit.regions.alignment import roi_align
 from kerastoolkit.regions.coding import REGION_WEIGHTS, encode_boxes
@@ -62,8 +63,8 @@ def mask_rcnn_loss_parts(targets, outputs) -> dict:
 
 def _shared(values, counted):
     """Losses and what they are of, (batch, n) each -> (batch,) whose mean is the sum of all over the number of all."""
-    batch = ops.cast(ops.shape(values)[0], "float32")
-    return ops.sum(values, axis=1) * batch / ops.maximum(ops.sum(counted), 1.0)
+    batch, of = replicas.summed([ops.cast(ops.shape(values)[0], "float32"), ops.sum(counted)])
+    return ops.sum(values, axis=1) * batch / ops.maximum(of, 1.0)
 
 
 def _binary(truth, logits):

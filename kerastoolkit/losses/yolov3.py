@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from keras import ops
 
+from kerastoolkit import replicas
 from kerastoolkit.boxes import pairwise_iou, xyxy_to_cxcywh
 from kerastoolkit.losses.yolov8 import cells_inside
 
@@ -64,8 +65,8 @@ def yolov3_loss_parts(targets, outputs, *, ignore_threshold: float = 0.5) -> dic
     is_class = _equal(ops.arange(ops.shape(found["logits"])[-1], dtype=labels.dtype), labels)
     classes = ops.sum(ops.binary_crossentropy(ops.cast(is_class, "float32"), found["logits"], from_logits=True), axis=-1)
 
-    objects = ops.sum(ops.cast(real, "float32"))
-    scale = ops.cast(ops.shape(labels)[0], "float32") / ops.maximum(objects, 1.0)
+    examples, objects = replicas.summed([ops.cast(ops.shape(labels)[0], "float32"), ops.sum(ops.cast(real, "float32"))])
+    scale = examples / ops.maximum(objects, 1.0)
     parts = {"box": ops.sum(ops.where(learned, errors, 0.0), axis=-1), "objectness": objectness,
              "classes": ops.sum(ops.where(learned, classes, 0.0), axis=-1)}  # fmt: skip
     return {name: part * scale for name, part in parts.items()}

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from keras import ops
 
+from kerastoolkit import replicas
 from kerastoolkit.boxes import complete_iou, pairwise_iou
 from kerastoolkit.losses import sum_per_example
 
@@ -89,8 +90,8 @@ def yolov8_loss_parts(targets, outputs, *, most_cells: int = 10, alpha: float = 
     logits, points, predicted = outputs["logits"], outputs["points"], outputs["boxes"]
     given = targets["boxes"], targets["labels"], ops.stop_gradient(predicted), ops.stop_gradient(ops.sigmoid(logits)), points
     boxes, scores, weights = task_aligned_assignment(*given, most_cells=most_cells, alpha=alpha, beta=beta)
-    examples = ops.cast(ops.shape(logits)[0], "float32")
-    share = examples / ops.maximum(ops.sum(weights), 1.0)
+    examples, found = replicas.summed([ops.cast(ops.shape(logits)[0], "float32"), ops.sum(weights)])
+    share = examples / ops.maximum(found, 1.0)
 
     # Cross-entropy with a target t is softplus(x) - t x.
     of_cells = ops.sum(ops.softplus(logits) - scores * logits, axis=-1)  # (b, cells)

@@ -3,7 +3,7 @@
 import keras
 from keras import layers, ops
 
-from kerastoolkit.layers import GRU, LSTM
+from kerastoolkit.layers import GRU, LSTM, Dropout
 from kerastoolkit.layers.attention_decoder import ATTENTION, CELLS, AttentionDecoder, ReverseTexts
 from kerastoolkit.models._arguments import check_rate, check_sizes
 
@@ -54,7 +54,7 @@ def attention_seq2seq(
     mask = ops.not_equal(source, 0)  # (b, s)
     x = layers.Embedding(source_vocabulary, embedding, name="source_embedding")(source)  # (b, s, embedding)
     if dropout:
-        x = layers.Dropout(dropout, name="encoder_dropout")(x)
+        x = Dropout(dropout, name="encoder_dropout")(x)
     forwards = _ENCODERS[cell](units // 2, return_sequences=True, name="encoder_forwards")(x)
     x = ReverseTexts(name="reversed")(x, mask)
     backwards = _ENCODERS[cell](units // 2, return_sequences=True, name="encoder_backwards")(x)
@@ -62,9 +62,9 @@ def attention_seq2seq(
 
     x = layers.Embedding(target_vocabulary, embedding, name="target_embedding")(target)  # (b, t, embedding)
     if dropout:
-        x = layers.Dropout(dropout, name="decoder_dropout")(x)
+        x = Dropout(dropout, name="decoder_dropout")(x)
     x = AttentionDecoder(units, cell, attention, name="decoder_recurrent")(x, memory, mask)  # (b, t, units)
     if dropout:
-        x = layers.Dropout(dropout, name="decoder_readout_dropout")(x)
+        x = Dropout(dropout, name="decoder_readout_dropout")(x)
     logits = layers.Dense(target_vocabulary, name="logits")(x)
     return keras.Model([source, target], logits, name=f"{cell}_{attention}_attention")

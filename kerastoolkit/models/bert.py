@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from kerastoolkit.layers.dropout import Dropout
 from kerastoolkit.layers.embeddings import AtPositions, Bias, PositionEmbedding, SegmentEmbedding
 from kerastoolkit.layers.transformer import ACTIVATIONS, TransformerEncoderBlock
 from kerastoolkit.models._arguments import check_rate, check_sizes
@@ -277,7 +278,7 @@ def _mean(tokens, sequence):
 
 
 def _dropped(x, dropout, name="dropout"):
-    return layers.Dropout(dropout, name=name)(x) if dropout else x
+    return Dropout(dropout, name=name)(x) if dropout else x
 
 
 def _filled(model: keras.Model, read: BertWeights | None) -> keras.Model:

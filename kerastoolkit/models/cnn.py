@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from kerastoolkit.layers import BatchNormalization
+from kerastoolkit.layers import BatchNormalization, Dropout
 from kerastoolkit.models._arguments import check_rate
 from kerastoolkit.models._image import image_input
 
@@ -59,11 +59,11 @@ def cnn(
         x = pool(2, name=f"stage{stage}_pool")(x)  # (b, h / 2^stage, w / 2^stage, width)
     x = layers.Flatten(name="flatten")(x)
     if dropout:
-        x = layers.Dropout(dropout, name="dropout")(x)
+        x = Dropout(dropout, name="dropout")(x)
     for index, units in enumerate(dense, start=1):
         x = layers.Dense(units, activation="relu", kernel_initializer="he_normal", name=f"dense{index}")(x)
         if dropout:
-            x = layers.Dropout(dropout, name=f"dense{index}_dropout")(x)
+            x = Dropout(dropout, name=f"dense{index}_dropout")(x)
     return keras.Model(image, layers.Dense(classes, name="logits")(x), name="cnn")
 
 

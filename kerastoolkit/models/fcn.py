@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 from keras import layers
 
-from kerastoolkit.layers import BatchNormalization, BilinearKernel, CropLike, PadToMultiple
+from kerastoolkit.layers import BatchNormalization, BilinearKernel, CropLike, Dropout, PadToMultiple
 from kerastoolkit.models._arguments import check_rate, is_positive_integer
 from kerastoolkit.models._encoders import check_encoder, encode, load_encoder_weights
 from kerastoolkit.models._image import image_input
@@ -116,7 +116,7 @@ def _fully_convolutional(x, width, size, batch_norm, dropout, name):
     if batch_norm:
         x = BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
     x = layers.ReLU(name=f"{name}_relu")(x)
-    return layers.Dropout(dropout, name=f"{name}_dropout")(x)
+    return Dropout(dropout, name=f"{name}_dropout")(x)
 
 
 def _score(x, classes, name):

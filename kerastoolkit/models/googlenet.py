@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from kerastoolkit.layers import BatchNormalization, LocalResponseNormalization
+from kerastoolkit.layers import BatchNormalization, Dropout, LocalResponseNormalization
 from kerastoolkit.models._arguments import check_rate
 from kerastoolkit.models._image import image_input
 
@@ -140,13 +140,13 @@ def _auxiliary_classifier(x, classes, batch_norm, name):
     x = _convolution(x, 128, 1, batch_norm, name=f"{name}_conv")
     x = layers.Flatten(name=f"{name}_flatten")(x)
     x = layers.Dense(1024, activation="relu", kernel_initializer="he_normal", name=f"{name}_dense")(x)
-    x = layers.Dropout(AUXILIARY_DROPOUT, name=f"{name}_dropout")(x)
+    x = Dropout(AUXILIARY_DROPOUT, name=f"{name}_dropout")(x)
     return layers.Dense(classes, name=name)(x)
 
 
 def _head(x, classes, dropout):
     x = layers.GlobalAveragePooling2D(name="pool")(x)  # (b, 1024)
-    x = layers.Dropout(dropout, name="dropout")(x)
+    x = Dropout(dropout, name="dropout")(x)
     return layers.Dense(classes, name="logits")(x)
 
 

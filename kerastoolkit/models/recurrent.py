@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from kerastoolkit.layers import GRU, LSTM, SimpleRNN
+from kerastoolkit.layers import GRU, LSTM, Dropout, SimpleRNN
 from kerastoolkit.models._arguments import check_rate, check_sizes
 
 _CELLS = {"simple_rnn": SimpleRNN, "lstm": LSTM, "gru": GRU}
@@ -63,7 +63,7 @@ def recurrent_forecaster(
         layer = _recurrent(cell, units, reset_after, jit_compile, **kwargs)
         x = layers.Bidirectional(layer, name=f"both_ways_{number}")(x) if bidirectional else layer(x)
         if dropout:
-            x = layers.Dropout(dropout, name=f"dropout_{number}")(x)  # (b, window, units), after the last layer (b, units)
+            x = Dropout(dropout, name=f"dropout_{number}")(x)  # (b, window, units), after the last layer (b, units)
     shape = (horizon, targets, len(quantiles)) if quantiles else (horizon, targets)
     size = horizon * targets * max(1, len(quantiles))
     outputs = layers.Reshape(shape, name="forecast")(layers.Dense(size, name="steps")(x))
@@ -108,11 +108,11 @@ def recurrent_language_model(
     x = layers.Embedding(vocabulary, embedding, name="embedding")(tokens)  # (b, t, embedding)
     for number in range(1, depth + 1):
         if dropout:
-            x = layers.Dropout(dropout, name=f"dropout_{number}")(x)
+            x = Dropout(dropout, name=f"dropout_{number}")(x)
         layer = _recurrent(cell, units, reset_after, jit_compile, return_sequences=True, name=f"{cell}_{number}")
         x = layer(x)  # (b, t, units)
     if dropout:
-        x = layers.Dropout(dropout, name=f"dropout_{depth + 1}")(x)
+        x = Dropout(dropout, name=f"dropout_{depth + 1}")(x)
     return keras.Model(tokens, layers.Dense(vocabulary, name="logits")(x), name=f"{cell}_language_model")
 
 

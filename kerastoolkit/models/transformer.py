@@ -3,6 +3,7 @@
 import keras
 from keras import layers, ops
 
+from kerastoolkit.layers.dropout import Dropout
 from kerastoolkit.layers.pointer_generator import PointerGenerator
 from kerastoolkit.layers.transformer import EPSILON, PositionEncoding, TransformerDecoderBlock, TransformerEncoderBlock
 from kerastoolkit.models._arguments import check_rate, check_sizes
@@ -75,7 +76,7 @@ def transformer(
 
     x = PositionEncoding(name="encoder_positions")(embed_source(source))  # (b, s, width)
     if dropout:
-        x = layers.Dropout(dropout, name="encoder_dropout")(x)
+        x = Dropout(dropout, name="encoder_dropout")(x)
     for number in range(1, depth + 1):
         x = TransformerEncoderBlock(**block, name=f"encoder_{number}")(x, mask)
     if norm_first:
@@ -84,7 +85,7 @@ def transformer(
 
     x = PositionEncoding(name="decoder_positions")(embed_target(target))  # (b, t, width)
     if dropout:
-        x = layers.Dropout(dropout, name="decoder_dropout")(x)
+        x = Dropout(dropout, name="decoder_dropout")(x)
     for number in range(1, depth + 1):
         x = TransformerDecoderBlock(**block, name=f"decoder_{number}")(x, memory, mask)
     if norm_first:

@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 from keras import layers
 
-from kerastoolkit.layers import BatchNormalization, CropLike, DoubleSize, MirrorToFit, PadToMultiple
+from kerastoolkit.layers import BatchNormalization, CropLike, DoubleSize, Dropout, MirrorToFit, PadToMultiple
 from kerastoolkit.models._arguments import check_rate, check_sizes
 from kerastoolkit.models._encoders import check_encoder, encode, load_encoder_weights
 from kerastoolkit.models._image import image_input
@@ -69,7 +69,7 @@ def unet(
     for level in range(depth + 1):
         x = _two_convolutions(x, filters * 2**level, f"down{level}" if level < depth else "bottom", **convolution)
         if dropout and level >= depth - 1:
-            x = layers.Dropout(dropout, name=f"dropout{level}")(x)
+            x = Dropout(dropout, name=f"dropout{level}")(x)
         if level < depth:
             skips.append(x)
             x = layers.MaxPooling2D(2, padding="same", name=f"pool{level}")(x)  # an odd side's last pixel is a pool of its own
@@ -123,7 +123,7 @@ def unet_with_encoder(
     features = encode(encoder, PadToMultiple(32, name="pad")(image), batch_norm and is_vgg)
     x = features.pop(32)
     if dropout:
-        x = layers.Dropout(dropout, name="dropout")(x)
+        x = Dropout(dropout, name="dropout")(x)
     for level in reversed(range(5)):
         x = _up(x, filters * 2**level, up, name=f"up{level}")
         if 2**level in features:

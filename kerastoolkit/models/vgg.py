@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 from keras import layers
 
-from kerastoolkit.layers import BatchNormalization
+from kerastoolkit.layers import BatchNormalization, Dropout
 from kerastoolkit.models._arguments import check_rate
 from kerastoolkit.models._image import image_input
 from kerastoolkit.weights import load_image_weights
@@ -157,7 +157,7 @@ def _imagenet_head(x, classes, dropout):
     x = layers.Flatten(name="flatten")(x)  # (b, 7 * 7 * 512) for 224 pixels
     for index in (1, 2):
         x = layers.Dense(4096, activation="relu", kernel_initializer="he_normal", name=f"dense{index}")(x)
-        x = layers.Dropout(dropout, name=f"dense{index}_dropout")(x)
+        x = Dropout(dropout, name=f"dense{index}_dropout")(x)
     return layers.Dense(classes, name="logits")(x)
 
 
@@ -165,5 +165,5 @@ def _cifar_head(x, classes, dropout):
     x = layers.GlobalAveragePooling2D(name="pool")(
         x
     )  # (b, 512); at 32 pixels there is one position and no average
-    x = layers.Dropout(dropout, name="dropout")(x)
+    x = Dropout(dropout, name="dropout")(x)
     return layers.Dense(classes, name="logits")(x)

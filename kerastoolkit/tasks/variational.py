@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerastoolkit import charts
+from kerastoolkit import charts, replicas
 from kerastoolkit.experiment import Data, InputError, Report, Task, described
 from kerastoolkit.layers.gaussian_sample import kl_to_standard_normal
 from kerastoolkit.losses import image_nll, sum_per_example
@@ -68,7 +68,7 @@ def variational(binarisation: str = "none") -> Task:
         if binarisation == "sampled":
             # From the first example's seeds for all: numbers of each example's own take ten times as long. The batch is the same
             # for the same step in either case.
-            image = tf.cast(tf.random.stateless_uniform(tf.shape(image), seeds[0]) < image, image.dtype)
+            image = tf.cast(replicas.batch_uniform(tf.shape(image), replicas.batch_seed(seeds)) < image, image.dtype)
         return {"image": image}, image
 
     def divergence(images, outputs):

@@ -12,6 +12,7 @@ from kerastoolkit.pipeline import training_batches
 from kerastoolkit.serving.model import serving_model
 from kerastoolkit.serving.spans import QuestionWindows, window_inputs
 from kerastoolkit.serving.word_pieces import MARKS
+from kerastoolkit.steps import compile_steps
 from kerastoolkit.tasks._answer_scores import (
     Asked,
     exact_match,
@@ -24,7 +25,7 @@ from kerastoolkit.tasks._answer_scores import (
 )
 from kerastoolkit.tasks._bert import answer_attention_picture
 from kerastoolkit.tasks.question_answering import answer_positions, question_answering, read_questions, tell
-from kerastoolkit.training_state import State, compile_steps
+from kerastoolkit.training_state import State
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 PIECES = [*MARKS, *LETTERS, *"0123456789?.", *("##" + letter for letter in LETTERS + "0123456789")]
