@@ -163,6 +163,8 @@ def show_command(recipe: str, settings: tuple[str, ...], data: str | None, data_
     "train cifar10-cnn --data path/to/class_folders --out runs/mine",
     "train path/to/mine.py:my_recipe --dry-run",
     "train --resume last --epochs 60",
+    "train cifar10-resnet20 --strategy mirrored --precision mixed_bfloat16",
+    "train cifar10-resnet20 --strategy multi-worker --out shared/run",
 )
 @click.argument("recipe", metavar="RECIPE|FILE.py:FUNCTION", required=False)
 @_set
@@ -174,16 +176,26 @@ def show_command(recipe: str, settings: tuple[str, ...], data: str | None, data_
 @click.option("--checkpoint-seconds", type=float, default=30, show_default=True, help="Between checkpoints.")
 @click.option("--dry-run", is_flag=True, help="Build everything and one batch; train and write nothing.")
 @click.option("--resume", metavar="RUN", help="Continue this run with its own settings, or for more epochs.")
+@click.option("--strategy", type=click.Choice(["mirrored", "multi-worker"]),
+              help="mirrored: all GPUs here. multi-worker: the processes of TF_CONFIG, each with this command.")  # fmt: skip
+@click.option("--logical-cpus", type=int, metavar="N", help="With mirrored: N devices on this machine's processors.")
+@click.option("--precision", type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"]),
+              help="What layers compute in; weights stay float32.  [default: float32]")  # fmt: skip
+@click.option("--clip-norm", type=float, metavar="NORM", help="Cut the gradients, all together, to this norm.")
+@click.option("--accumulate", type=int, metavar="N", help="Compute a step in N parts, in less memory.  [default: 1]")
+@click.option("--average", type=float, metavar="MOMENTUM", help="Score and save a moving average of the weights.")
 def train_command(recipe: str | None, settings: tuple[str, ...], data: str | None, data_dir: str | None,
                   epochs: int | None, out: str | None, seed: int | None, checkpoint_seconds: float,
-                  dry_run: bool, resume: str | None) -> None:  # fmt: skip
+                  dry_run: bool, resume: str | None, strategy: str | None, logical_cpus: int | None,
+                  **options: Any) -> None:  # fmt: skip
     """Train a recipe, or continue a run.
 
     The same command continues a run that was stopped, at whatever moment. The run's folder is the last line
     on standard output; progress goes to standard error.
     """
     if resume is not None:
-        given = {"a recipe": recipe, "--set": settings, "--data": data, "--out": out, "--seed": seed}
+        given = {"a recipe": recipe, "--set": settings, "--data": data, "--out": out, "--seed": seed,
+                 **{f"--{name.replace('_', '-')}": value for name, value in options.items()}}  # fmt: skip
         for name, value in {**given, "--dry-run": dry_run or None}.items():
             if value not in (None, ()):
                 raise click.UsageError(f"--resume keeps the run's own settings: {name} cannot go with it")
@@ -193,15 +205,17 @@ def train_command(recipe: str | None, settings: tuple[str, ...], data: str | Non
         found, overrides = _recipe(recipe, settings, data=data, epochs=epochs)
     with _verb(data_dir):
         from kerastoolkit import train
+        from kerastoolkit.options import Options
 
         if dry_run:
             facts = train.dry_run(found, overrides, seed=seed or 0)
             arguments = {name: "none" if value is None else value for name, value in facts["arguments"].items()}
             return print_facts({**facts, "arguments": arguments})
-        how = {"checkpoint_seconds": checkpoint_seconds}
+        how = {"checkpoint_seconds": checkpoint_seconds, "strategy": strategy, "logical_cpus": logical_cpus}
         if resume is not None:
             folder = train.resume(resume, epochs=epochs, **how)
         else:
+            how["options"] = Options(**{name: value for name, value in options.items() if value is not None})
             folder = train.train(found, overrides, out=out, seed=seed or 0, data_dir=data_dir, **how)
     click.echo(f"run: {folder}")
 
@@ -278,21 +292,27 @@ def predict_command(target: str, inputs: tuple[str, ...], out: str | None, setti
 
 
 @_command("export", "export last", "export runs/digits-cnn/1 exported/digits",
+          "export runs/digits-cnn/1 exported/digits --format saved_model,onnx,litert",
           "export runs/text8-cbow/1 vectors.bin --format word2vec-binary")  # fmt: skip
 @click.argument("run")
 @click.argument("target", metavar="[DIR|FILE]", required=False)
-@click.option("--format", "kind", metavar="NAME", default="saved_model", show_default=True,
-              help="saved_model; word vectors also as word2vec or word2vec-binary, which gensim reads.")  # fmt: skip
-def export_command(run: str, target: str | None, kind: str) -> None:
-    """Write a run as a SavedModel.
+@click.option("--format", "kinds", metavar="NAME[,NAME...]", default="saved_model", show_default=True,
+              help="saved_model, onnx, litert; word vectors also word2vec or word2vec-binary, which gensim reads.")  # fmt: skip
+def export_command(run: str, target: str | None, kinds: str) -> None:
+    """Write a run for other programs.
 
-    It takes raw input: files' bytes, text, unscaled numbers. Other programs need only TensorFlow to use it.
+    A SavedModel takes raw input: files' bytes, text, unscaled numbers. Other programs need only TensorFlow to use it. ONNX and
+    LiteRT files hold as much of it as these formats can, which is said before the work. Each file is asked in a process of its
+    own, by its own runtime, and appears only if it answers as the run does. Of several formats [DIR] is the folder for all.
     """
+    # An export is for any machine: where there is a GPU, Keras' recurrent layers would be cuDNN's, which run nowhere else.
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
     with _verb(None):
-        from kerastoolkit.export import export
+        from kerastoolkit.export import export_all
 
-        written = export(run, target, kind=kind)
-    click.echo(f"exported: {written}")
+        written = export_all(run, target, kinds=[kind.strip() for kind in kinds.split(",")])
+    for path in written.values():
+        click.echo(f"exported: {path}")
 
 
 @commands.group("data", epilog=_examples(("data list", "data prepare cifar10", "data inspect digits")))
@@ -341,6 +361,67 @@ def data_inspect_command(name: str, split: str, out: str | None, data_dir: str |
     for note in notes:
         click.echo(f"note: {note}")
     click.echo(f"picture: {picture}")
+
+
+@_command(
+    "tune",
+    "tune digits-cnn --trials 8 'learning_rate=log(1e-4,1e-1)' batch_size=32,64,128",
+    "tune cifar10-resnet20 --trials 30 --epochs 20 'learning_rate=log(0.01,1)' weight_decay=1e-4,5e-4 --goal val_accuracy",
+    "tune weather-lstm --set horizon=6 'units=log(8,128)' 'dropout=uniform(0,0.5)' --out runs/weather-search",
+    "tune path/to/mine.py:my_recipe 'filters=(8,16),(16,32)' --data path/to/class_folders --json",
+)
+@click.argument("recipe", metavar="RECIPE|FILE.py:FUNCTION")
+@click.argument("searched", metavar="NAME=VALUES...", nargs=-1, required=True)
+@click.option("--trials", type=int, default=20, show_default=True, help="How many in all; more continue a finished search.")
+@click.option("--goal", metavar="NAME", default="val_loss", show_default=True, help="The figure of history.csv that is best.")
+@click.option("--direction", type=click.Choice(["minimise", "maximise"]),
+              help="What is best of the goal.  [default: minimise a loss or error, maximise an accuracy]")  # fmt: skip
+@_set
+@_data
+@_data_dir
+@click.option("--epochs", type=int, help="Passes over the training examples, in every trial.")
+@click.option("--out", metavar="DIR", help="The search's own folder.  [default: runs/tune-<recipe>/<number>]")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the search, and of every trial's training.")
+@click.option("--checkpoint-seconds", type=float, default=30, show_default=True, help="Between checkpoints of a trial.")
+@_as_json
+def tune_command(recipe: str, searched: tuple[str, ...], trials: int, goal: str, direction: str | None, settings: tuple[str, ...],
+                 data: str | None, data_dir: str | None, epochs: int | None, out: str | None, seed: int,
+                 checkpoint_seconds: float, as_json: bool) -> None:  # fmt: skip
+    """Search for a recipe's best settings.
+
+    \b
+    What to search, each a setting of the recipe (quote the brackets):
+      depth=20,32,44                choices; of settings with several
+                                    parts 'filters=(8,16),(16,32)'
+      'learning_rate=log(1e-4,0.1)' a number, evenly by ratio
+      'dropout=uniform(0,0.5)'      a number, evenly by difference
+
+    Both ends belong to a range; of a setting that is a whole number only whole numbers are tried.
+
+    optuna's sampler (TPE) chooses: the first ten trials at random, the others near what was good. What is best is told by the
+    validation split at a trial's last epoch, never by the test split. A trial whose loss is not finite, or which the recipe
+    refuses, is noted as such, and the search goes on.
+
+    The same command continues a search that was stopped, at whatever moment, and a larger --trials one that is finished. Each
+    trial is a run as `train` makes it, in <out>/trials/<number>, for `evaluate`, `predict`, `export` and `compare`; `last` passes
+    over them. The folder also has trials.csv and the picture trials.png. The best run is the last line on standard output.
+    """
+    found, overrides = _recipe(recipe, settings, data=data, epochs=epochs)
+    from kerastoolkit.search_space import parse_space
+
+    space = parse_space(found, searched)
+    from kerastoolkit.tune import tune
+
+    done = tune(found, overrides, space, trials=trials, goal=goal, direction=direction, out=out, seed=seed,
+                data_dir=data_dir, checkpoint_seconds=checkpoint_seconds)  # fmt: skip
+    if as_json:
+        return print_json(done)
+    print_table([{name: value for name, value in row.items() if name != "message"} for row in done["trials"]])
+    for row in done["trials"]:
+        if row["message"]:
+            click.echo(f"note: trial {row['trial']}: {row['message']}")
+    click.echo(f"picture: {done['picture']}")
+    click.echo(f"best: {done['best']}")
 
 
 @_command("compare", "compare runs/digits-cnn/1 runs/digits-cnn/2", "compare runs/*/* --json")

@@ -6,11 +6,13 @@ were made, so that a run folder alone is enough to score or use a finished run.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import dataclasses
 import functools
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,24 @@ class InputError(ValueError):
 
 class RunError(RuntimeError):
     """A run failed for a reason that is not the input's form: a loss that is not finite, a full disk. Exit 1."""
+
+
+_may_fetch = contextvars.ContextVar("may_fetch", default=True)
+
+
+@contextlib.contextmanager
+def without_fetching() -> Iterator[None]:
+    """While it lasts a data set that is not on this machine is refused, not fetched."""
+    token = _may_fetch.set(False)
+    try:
+        yield
+    finally:
+        _may_fetch.reset(token)
+
+
+def may_fetch() -> bool:
+    """Whether a data set may be fetched over the network."""
+    return _may_fetch.get()
 
 
 @dataclass(frozen=True)
@@ -125,7 +145,7 @@ class Task:
             are made with those of them that are ``settings``, too.
         endpoints: decoded part of the serving model -> {name: model}, which ``export`` writes beside ``serve``.
         asks: the one of ``endpoints`` that ``predict`` asks, whose answers ``tell`` and ``draw`` get.
-        formats: what ``export`` writes besides SavedModels: name of a format -> (serving model, path), which writes a file.
+        formats: what ``export`` writes besides whole models: name of a format -> (serving model, path), which writes a file.
         answered_at_once: examples that ``evaluate`` and ``predict`` answer at once, at most; what the answers' memory allows.
         files: (raw inputs of one example, its answers) -> {end of a file's name: contents}, which ``predict`` writes beside
             what it draws.

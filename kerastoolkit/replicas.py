@@ -29,7 +29,18 @@ def summed(value: Any) -> Any:
         return value
     import tensorflow as tf
 
-    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
+    here = tf.distribute.get_replica_context()
+
+    def total(tensors):
+        # TensorFlow looks for variables in all that a sum is made of, in each sum anew; it does not look behind these.
+        return here.all_reduce(tf.distribute.ReduceOp.SUM, [tf.stop_gradient(tensor) for tensor in tensors])
+
+    @tf.custom_gradient
+    def differentiable_total(*tensors):
+        return total(tensors), lambda *gradients: total(gradients)
+
+    totals = differentiable_total(*(value if isinstance(value, list) else [value]))
+    return totals if isinstance(value, list) else totals[0]
 
 
 def own(tensors: list[Any]) -> list[Any]:
@@ -57,6 +68,11 @@ def slice_of_batch(first: Any, examples: Any, seed: Any = None) -> Iterator[None
         del _here.first, _here.examples, _here.seed
 
 
+def is_slice() -> bool:
+    """Whether the examples here are a slice of the batch: another replica, or another part of the step, has the others."""
+    return hasattr(_here, "first")
+
+
 def uniform(like: Any, shape: Any, seed: keras.random.SeedGenerator) -> Any:
     """Numbers in [0, 1) of the type of ``like``; for each slice those that the whole batch would have for its examples.
 
@@ -75,14 +91,14 @@ def normal(like: Any, shape: Any, seed: keras.random.SeedGenerator) -> Any:
 
 def batch_seed(seeds: Any) -> Any:
     """The seed pair of the batch's first example, from those of the slice's."""
-    return _here.seed if hasattr(_here, "first") else seeds[0]
+    return _here.seed if is_slice() else seeds[0]
 
 
 def batch_uniform(shape: Any, seed: Any, minval: Any = 0, maxval: Any = None, dtype: Any = "float32") -> Any:
     """``tf.random.stateless_uniform`` with examples in its first dimension, for a whole batch or a slice of one."""
     import tensorflow as tf
 
-    if not hasattr(_here, "first"):
+    if not is_slice():
         return tf.random.stateless_uniform(shape, seed, minval, maxval, dtype)
     if maxval is None:
         return _own_rows(tf.raw_ops.StatelessRandomUniformV2, shape, seed, dtype=tf.as_dtype(dtype))
@@ -92,7 +108,7 @@ def batch_uniform(shape: Any, seed: Any, minval: Any = 0, maxval: Any = None, dt
 
 def _layers_numbers(kind: str, like: Any, shape: Any, seed: keras.random.SeedGenerator) -> Any:
     dtype = keras.backend.standardize_dtype(like.dtype)
-    if not hasattr(_here, "first"):
+    if not is_slice():
         return getattr(keras.random, kind)(shape, dtype=dtype, seed=seed)
     import tensorflow as tf
 

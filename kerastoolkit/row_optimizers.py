@@ -36,7 +36,7 @@ class RowSGD(keras.optimizers.Optimizer):
             steps = gradient.values * rate
             if self.longest is not None:
                 # A product with ones is a sum that XLA makes three times as fast.
-                norms = tf.sqrt(tf.matmul(tf.square(steps), tf.ones((steps.shape[1], 1), steps.dtype)))[:, 0]
+                norms = tf.sqrt(tf.matmul(tf.square(steps), tf.ones((variable.shape[1], 1), steps.dtype)))[:, 0]
                 ways = tf.math.unsorted_segment_sum(norms, gradient.indices, variable.shape[0])
                 steps *= (self.longest / tf.maximum(tf.gather(ways, gradient.indices), self.longest))[:, None]
             return self.assign_sub(variable, tf.IndexedSlices(steps, gradient.indices, gradient.dense_shape))

@@ -22,6 +22,7 @@ from kerastoolkit.checkpoints import write_file
 from kerastoolkit.experiment import InputError
 
 RUNS = Path("runs")
+BEFORE_RUN = {"lock", ".writing-run.json"}  # what is in a run folder before its run.json is
 PACKAGES = ("tensorflow", "keras", "keras-hub", "numpy")
 
 
@@ -67,7 +68,7 @@ def choose_folder(out: str | None, settings: dict[str, Any]) -> tuple[Path, dict
         if differences := _differences(record, settings):
             raise InputError(f"{folder} holds a run with other settings ({'; '.join(differences)}); give another --out")
         return folder, record
-    if folder.exists() and (not folder.is_dir() or any(path.name != "lock" for path in folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - BEFORE_RUN):
         raise InputError(f"{folder} exists and is not a run folder (it has no run.json)")
     return folder, None
 

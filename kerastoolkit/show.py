@@ -59,8 +59,16 @@ def _facts(experiment: Experiment) -> dict[str, Any]:
         },
         "flops": flops(network),
         "compiled_by_xla": _compiled(experiment),
+        **_normalised(network),
         "layers": layers(network),
     }
+
+
+def _normalised(network: keras.Model) -> dict[str, str]:
+    """What batch normalisation, where there is some, does on several replicas."""
+    if not any(isinstance(layer, keras.layers.BatchNormalization) for layer in network._flatten_layers()):
+        return {}
+    return {"batch_normalisation": "synchronised: by all examples of a step, whatever number of devices and workers compute it"}
 
 
 def _compiled(experiment: Experiment) -> str:

@@ -83,8 +83,13 @@ def _together(state: State) -> Callable[[Iterator[Any]], None]:
         sums = _sums(values, weights)
         return gradients, tf.stack([*(sums[name] for name in names), sums[None]]), of
 
-    def compute_part(element):
+    def compute_part(element, is_last):
+        # All parts draw from the same seeds, each its own rows.
+        seeds = [variable for variable in state.network.variables if variable.name == "seed_generator_state"]
+        before = [tf.identity(variable.value) for variable in seeds]
         gradients, sums, of = compute(element)
+        for variable, value in zip(seeds, before, strict=True):
+            variable.assign(tf.where(is_last, variable.value, value))
         for variable, gradient in zip(kept, gradients, strict=True):
             if gradient is not None:
                 variable.assign_add(gradient)
@@ -123,7 +128,7 @@ def _together(state: State) -> Callable[[Iterator[Any]], None]:
             gradients, sums, total = strategy.run(whole, args=(next_element(batches),))
         else:
             def part(number, _):
-                of = strategy.run(compute_part, args=(next_element(batches),))
+                of = strategy.run(compute_part, args=(next_element(batches), number == parts - 1))
                 return number + 1, state.workers.here(of)[0]
 
             _, of = tf.while_loop(lambda number, _: number < parts, part, (tf.constant(0), tf.constant(0, tf.int64)),

@@ -127,7 +127,7 @@ class State:
 
     def means(self) -> dict[str, float]:
         """The averages over the epoch so far."""
-        counted = float(self.counted.numpy())
+        counted = float(self.counted.numpy()) or float("nan")  # no step was taken yet, where a loss scale is still too large
         return {name: float(total.numpy()) / counted for name, total in self.sums.items()}
 
     def end_epoch(self, epoch: int, seed: int) -> dict[str, float]:

@@ -1,4 +1,5 @@
 import os
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -15,6 +16,19 @@ def own_data_dir(tmp_path_factory):
     """Texts that tests read are kept in a folder of theirs, not in the person's own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TFDS_DATA_DIR", str(tmp_path_factory.mktemp("data")))
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def exports_are_asked_here(request):
+    """A process of its own starts TensorFlow anew, for seconds; the tests of exporting itself have one."""
+    if request.path.name.startswith("test_export") or "kerastoolkit.export" not in sys.modules:
+        yield
+        return
+    from kerastoolkit.formats import proof, runner
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(proof, "answered", lambda format, path, batches: runner.answered(format.runtime, path, batches))
         yield
 
 

@@ -13,7 +13,9 @@ from PIL import Image
 from kerastoolkit import catalog, train
 from kerastoolkit.evaluate import evaluate
 from kerastoolkit.experiment import InputError, RunError, chosen_settings, rebuild
-from kerastoolkit.export import _compare, endpoints_of, export
+from kerastoolkit.export import endpoints_of, export
+from kerastoolkit.formats import Trained, proof, runner, saved_model
+from kerastoolkit.formats.examples import made_up
 from kerastoolkit.pipeline import call
 from kerastoolkit.predict import predict
 from kerastoolkit.runs import read_run
@@ -105,12 +107,18 @@ def test_an_export_whose_endpoint_answers_something_else_is_refused_by_its_name(
     serving = load_serving_model(vae)
     task = rebuild(read_run(vae)["task"])
     endpoints = endpoints_of(serving, task)
-    _compare(serving, exported, task.probe(serving), endpoints)
+
+    def compare(*names):
+        parts = saved_model.parts_of({name: endpoints[name] for name in names})
+        batches = proof.batches_for(parts, made_up(Trained(vae, read_run(vae), task, serving)))
+        return proof.compare(saved_model.FORMAT, parts, batches, runner.answered("tensorflow", exported, batches))
+
+    compare(*endpoints)
     weight = serving.get_layer("decoded").get_layer("answer").get_layer("decoder").trainable_variables[0]
     weight.assign(2 * weight + 0.1)
     with pytest.raises(RunError, match="decode: the exported model's image differs"):
-        _compare(serving, exported, task.probe(serving), {"decode": endpoints["decode"]})
-    _compare(serving, exported, task.probe(serving), {"encode": endpoints["encode"]})
+        compare("decode")
+    compare("encode")
 
 
 def test_predictions_of_a_run_and_of_its_export_are_equal(vae, exported, files, tmp_path):

@@ -13,6 +13,7 @@ import pytest
 import kerastoolkit
 from kerastoolkit import cli
 from kerastoolkit.experiment import InputError, Report, RunError
+from kerastoolkit.options import Options
 
 ROOT = Path(__file__).parents[1]
 MINE = '''"""Mine."""
@@ -185,7 +186,7 @@ def test_traceback_shows_where_an_error_arose_and_then_the_line(run, verb, argum
     def export_that_fails(*_, **__):
         raise InputError("no such run")
 
-    verb("export", export=export_that_fails)
+    verb("export", export_all=export_that_fails)
     status, _, errors = run(*arguments)
     assert status == 2
     assert "in export_that_fails" in errors
@@ -254,14 +255,14 @@ def test_train_hands_checked_settings_to_the_verb_and_prints_the_run_last(run, m
         "train", mine, "--set", "rate=1", "--epochs", "3", "--data", "x", "--out", "o", "--seed", "4"
     )
     overrides = {"rate": 1.0, "epochs": 3, "data": "x"}
-    settings = {"out": "o", "seed": 4, "data_dir": None, "checkpoint_seconds": 30.0}
-    assert trained == [("mine", overrides, settings)]
+    settings = {"out": "o", "seed": 4, "data_dir": None, "checkpoint_seconds": 30.0, "strategy": None, "logical_cpus": None}
+    assert trained == [("mine", overrides, {**settings, "options": Options()})]
     assert (status, output.splitlines()[-1]) == (0, "run: runs/mine/7")
 
 
 def test_data_dir_is_handed_over_and_set_for_the_process(run, mine, trained):
     run("train", mine, "--data-dir", "/some/where", "--checkpoint-seconds", "5")
-    assert trained[0][2] == {"out": None, "seed": 0, "data_dir": "/some/where", "checkpoint_seconds": 5.0}
+    assert trained[0][2].items() >= {"out": None, "seed": 0, "data_dir": "/some/where", "checkpoint_seconds": 5.0}.items()
     assert os.environ["TFDS_DATA_DIR"] == "/some/where"
 
 
@@ -278,13 +279,23 @@ def test_a_recipe_file_run_as_a_program_is_train_for_its_recipe(run, mine, train
 
 def test_resume_needs_only_the_run(run, trained):
     status, output, _ = run("train", "--resume", "runs/mine/7", "--epochs", "60")
-    assert trained == [("runs/mine/7", {"epochs": 60, "checkpoint_seconds": 30.0})]
+    how = {"checkpoint_seconds": 30.0, "strategy": None, "logical_cpus": None}
+    assert trained == [("runs/mine/7", {"epochs": 60, **how})]
     assert (status, output) == (0, "run: runs/mine/7\n")
+
+
+def test_train_hands_over_how_and_where_it_trains(run, mine, trained):
+    options = ["--precision", "mixed_bfloat16", "--clip-norm", "0.5", "--accumulate", "2", "--average", "0.9"]
+    run("train", mine, "--strategy", "mirrored", "--logical-cpus", "2", *options)
+    assert trained[0][2].items() >= {"strategy": "mirrored", "logical_cpus": 2}.items()
+    assert trained[0][2]["options"] == Options("mixed_bfloat16", 0.5, 2, 0.9)
+    run("train", "--resume", "last", "--strategy", "multi-worker")
+    assert trained[1][1]["strategy"] == "multi-worker"
 
 
 @pytest.mark.parametrize(
     "more",
-    [["digits-cnn"], ["--set", "a=1"], ["--data", "x"], ["--out", "o"], ["--seed", "0"], ["--dry-run"]],
+    [["digits-cnn"], ["--set", "a=1"], ["--data", "x"], ["--out", "o"], ["--seed", "0"], ["--dry-run"], ["--accumulate", "2"]],
 )
 def test_resume_refuses_what_would_change_the_run(run, trained, more):
     status, _, errors = run("train", "--resume", "last", *more)
@@ -360,10 +371,11 @@ def test_conf_is_a_setting_beside_the_others(run, verb):
 
 
 def test_export_says_where_it_wrote(run, verb):
-    verb("export", export=lambda run, target, kind: Path(target or f"{run}/{kind}"))
+    verb("export", export_all=lambda run, target, kinds: {kind: Path(target or f"{run}/{kind}") for kind in kinds})
     assert run("export", "a")[1] == "exported: a/saved_model\n"
     assert run("export", "a", "b")[1] == "exported: b\n"
     assert run("export", "a", "--format", "word2vec")[1] == "exported: a/word2vec\n"
+    assert run("export", "a", "--format", "onnx, litert")[1] == "exported: a/onnx\nexported: a/litert\n"
 
 
 def test_compare_shows_a_row_for_each_run(run, verb):

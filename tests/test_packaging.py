@@ -108,8 +108,10 @@ def test_the_continuous_integration_lints_and_runs_the_tests_as_the_readme_says(
 def test_every_top_level_package_that_the_project_imports_is_required(setup):
     names = {"PIL": "pillow", "sklearn": "scikit-learn", "keras_hub": "keras-hub"}
     names |= {"tensorflow_datasets": "tensorflow-datasets", "yaml": "pyyaml"}
-    # One command needs more than the others, and says so where it is missing.
-    given = [setup["options"]["install_requires"], setup["options.extras_require"]["tune"]]
+    names |= {"ai_edge_litert": "ai-edge-litert"}
+    # Two commands need more than the others, and say so where it is missing.
+    extras = setup["options.extras_require"]
+    given = [setup["options"]["install_requires"], *(extras[name] for name in ("tune", "onnx", "litert"))]
     required = [line.split(">")[0].split("=")[0] for text in given for line in lines(text)]
     imported = set()
     for path in [*(ROOT / "kerastoolkit").rglob("*.py"), *(ROOT / "recipes").glob("*.py")]:

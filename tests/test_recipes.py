@@ -21,7 +21,8 @@ CASES = [
 def test_a_recipe_trains_two_steps_on_the_sample_and_is_exported(recipe, tmp_path):
     import tensorflow as tf
 
-    from kerastoolkit.export import _compare, _write, endpoints_of
+    from kerastoolkit.formats import Trained, proof, runner, saved_model
+    from kerastoolkit.formats.examples import made_up
 
     overrides = {"data": "sample", **({"batch_size": 8} if "batch_size" in recipe.parameters else {"batch_tokens": 512})}
     if "weights" in recipe.parameters:
@@ -34,9 +35,11 @@ def test_a_recipe_trains_two_steps_on_the_sample_and_is_exported(recipe, tmp_pat
     assert state.failed_at.numpy() == -1
     assert sum((variable.numpy() != old).any() for variable, old in zip(state.network.trainable_variables, before, strict=True))
     serving = serving_model(preprocess=experiment.preprocess, network=state.network, task=experiment.task)
-    endpoints = endpoints_of(serving, experiment.task)
-    _write(serving, tmp_path / "model", endpoints)
-    _compare(serving, tmp_path / "model", experiment.task.probe(serving), endpoints)
+    endpoints = saved_model.endpoints_of(serving, experiment.task)
+    saved_model.write_endpoints(endpoints, tmp_path / "model")
+    parts = saved_model.parts_of(endpoints)
+    batches = proof.batches_for(parts, made_up(Trained(tmp_path, {}, experiment.task, serving)))
+    proof.compare(saved_model.FORMAT, parts, batches, runner.answered("tensorflow", tmp_path / "model", batches))
 
 
 def test_a_folder_of_ones_own_images_goes_all_the_way(killable, tmp_path):

@@ -118,8 +118,8 @@ def test_a_picture_is_drawn_of_each_query(run, tmp_path):
 def test_an_unknown_word_or_format_is_refused(run, tmp_path):
     with pytest.raises(InputError, match="nobody: not in the vocabulary: nobody"):
         predict(str(run), ["stone", "nobody"])
-    with pytest.raises(InputError, match="is exported as saved_model or word2vec or word2vec-binary, got onnx"):
-        export(str(run), str(tmp_path / "x"), kind="onnx")
+    with pytest.raises(InputError, match="is exported as saved_model, onnx, litert, word2vec or word2vec-binary, got h5"):
+        export(str(run), str(tmp_path / "x"), kind="h5")
     with pytest.raises(InputError, match=r"must not end in \.gz"):
         export(str(run), str(tmp_path / "x.gz"), kind="word2vec")
     assert list(tmp_path.iterdir()) == []

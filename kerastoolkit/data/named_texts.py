@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kerastoolkit.data.corpus import corpora_folder
-from kerastoolkit.experiment import InputError
+from kerastoolkit.experiment import InputError, may_fetch
 
 URL = "http://mattmahoney.net/dc/text8.zip"
 SIZE = 100_000_000  # bytes of the unpacked file
@@ -65,8 +65,10 @@ def fetch_whole(path: Path, write: Callable[[Path], None], *, url: str, instead:
         url: what it is fetched from, for the message.
         instead: what a person can do without it, for the message.
     Raises:
-        InputError: it cannot be fetched.
+        InputError: it cannot be fetched, or may not.
     """
+    if not may_fetch():
+        raise InputError(f"{path.name} is not in {path.parent}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetching-", dir=path.parent) as temporary:

@@ -6,7 +6,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from kerastoolkit.experiment import InputError
+from kerastoolkit.experiment import InputError, may_fetch
 
 
 def prepared_builder(name: str, data_dir: str | None) -> Any:
@@ -22,6 +22,8 @@ def prepared_builder(name: str, data_dir: str | None) -> Any:
     if builder.is_prepared():
         return builder
     missing = f"{name} is not in {builder.data_path}"
+    if not may_fetch():
+        raise InputError(missing)
     if not _answers(builder.info.homepage) and not _answers("https://storage.googleapis.com"):
         # Asked first because the downloader goes on trying for minutes.
         raise InputError(f"{missing} and there is no network to fetch it over; --data sample needs none")

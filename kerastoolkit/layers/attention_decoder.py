@@ -79,22 +79,16 @@ class AttentionDecoder(layers.Layer):
     def call(self, x, memory, padding_mask, return_weights=False):
         constants = self.start(memory, padding_mask)
         looked_at, state = constants[:3], constants[3:]
-        # In one row, because Keras' scan on TensorFlow keeps each of what it carries, and nothing else, at every step, and the
-        # converter to ONNX knows no loop that keeps what nobody reads.
-        ends = [self.units * (number + 1) for number in range(len(state) + return_weights)]
+        nothing = ops.zeros_like(state[0]), ops.zeros_like(memory[:, None, :, 0])
 
-        def row(state, y, weights):
-            return ops.concatenate([*state, y, *([weights] if return_weights else [])], axis=-1)
-
+        # Keras' scan on TensorFlow gives out what it carries and nothing else.
         def advance(carried, x):
-            y, after, weights = self._advance(ops.expand_dims(x, 1), looked_at, ops.split(carried, ends, axis=-1)[: len(state)])
-            carried = row(after, y, weights)
-            return carried, carried
+            y, state, weights = self._advance(ops.expand_dims(x, 1), looked_at, carried[:-2])
+            return (*state, y, weights), (*state, y, weights)
 
-        first = row(state, ops.zeros_like(state[0]), ops.zeros_like(memory[:, None, :, 0]))
-        _, rows = ops.scan(advance, first, ops.transpose(x, (1, 0, 2)))
-        parts = ops.split(ops.transpose(rows[:, :, 0], (1, 0, 2)), ends, axis=-1)
-        return tuple(parts[len(state) :]) if return_weights else parts[-1]
+        _, (*_, outputs, weights) = ops.scan(advance, (*state, *nothing), ops.transpose(x, (1, 0, 2)))
+        outputs = ops.transpose(outputs[:, :, 0], (1, 0, 2))
+        return (outputs, ops.transpose(weights[:, :, 0], (1, 0, 2))) if return_weights else outputs
 
     def start(self, memory, padding_mask):
         return self.attention.keys(memory), memory, ops.expand_dims(padding_mask, 1), *self._first(memory)

@@ -77,12 +77,21 @@ def decoded_model(serving: keras.Model) -> keras.Model:
     return serving if serving.name == DECODED else serving.get_layer(DECODED)
 
 
+def decode_model(serving: keras.Model) -> keras.Model | None:
+    """The part of a serving model that decodes: encoded inputs -> decoded ones; None where nothing is encoded."""
+    decoded = decoded_model(serving)
+    if decoded is serving:
+        return None
+    (decode,) = (layer for layer in serving.layers if isinstance(layer, keras.Model) and layer is not decoded)
+    return decode
+
+
 def from_encoded(serving: keras.Model, model: keras.Model) -> keras.Model:
     """A model of the decoded inputs of ``serving`` with the decoding of ``serving`` before it; any other as it is."""
     decoded = decoded_model(serving)
-    if decoded is serving or [tensor.name for tensor in decoded.inputs] != [tensor.name for tensor in model.inputs][:1]:
+    decode = decode_model(serving)
+    if decode is None or [tensor.name for tensor in decoded.inputs] != [tensor.name for tensor in model.inputs][:1]:
         return model
-    (decode,) = (layer for layer in serving.layers if isinstance(layer, keras.Model) and layer is not decoded)
     inputs = {**_inputs_like(model), **_inputs_like(decode)}
     found = decode(_alone({tensor.name: inputs[tensor.name] for tensor in decode.inputs}))
     taken = {tensor.name: inputs[tensor.name] for tensor in model.inputs} | {decoded.inputs[0].name: found}
@@ -111,7 +120,15 @@ def load_serving_model(folder: Path) -> keras.Model:
     Raises:
         InputError: the run folder has no serving.keras that this version reads.
     """
-    path = folder / "serving.keras"
+    return load_model(folder / "serving.keras")
+
+
+def load_model(path: Path) -> keras.Model:
+    """A model that a run wrote.
+
+    Raises:
+        InputError: there is none that this version reads.
+    """
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError, KeyError) as error:

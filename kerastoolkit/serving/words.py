@@ -86,7 +86,7 @@ class MeanVector(keras.layers.Layer):
     def call(self, vectors, tokens):
         here = tf.cast(tokens >= 0, vectors.dtype)
         known = tf.reduce_sum(here, axis=1)
-        vector = tf.einsum("bld,bl->bd", vectors, here) / tf.maximum(known, 1.0)[:, None]
+        vector = tf.squeeze(tf.matmul(here[:, None], vectors), 1) / tf.maximum(known, 1.0)[:, None]
         return {"vector": vector, "known": tf.cast(known, tf.int32)}
 
     def compute_output_spec(self, vectors, tokens):
