@@ -10,7 +10,7 @@ import tensorflow as tf
 from kerastoolkit import catalog, train
 from kerastoolkit.experiment import InputError
 from kerastoolkit.options import LossScale, Options, computing_in
-from kerastoolkit.pipeline import training_batches
+from kerastoolkit.pipeline import batches_of, training_batches
 from kerastoolkit.steps import compile_step, compile_steps
 from kerastoolkit.training_state import State, averaged
 from kerastoolkit.workers import ALONE
@@ -187,3 +187,17 @@ def test_a_builder_makes_layers_of_the_precision():
     with computing_in("mixed_bfloat16"):
         network = cnn(classes=3, input_shape=(8, 8, 1), filters=(4,), dense=(8,), batch_norm=True)
     assert network(np.zeros((1, 8, 8, 1), np.float32)).dtype == "bfloat16"
+
+
+def test_parts_without_a_text_of_their_own_do_not_count(tmp_path):
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text("".join(f"{'ein langer Hund ' * (n % 5 + 1)}{n}\t{'a long dog ' * (n % 5 + 1)}{n}\n" for n in range(60)))
+    translator = catalog.find_recipe("multi30k-transformer")
+    settings = {"data": str(pairs), "depth": 1, "width": 8, "heads": 2, "feed_forward": 16, "vocabulary": 280, "dropout": 0.0,
+                "batch_tokens": 64, "averaged": 1, "warm_up_steps": 10}  # fmt: skip
+    whole, parts = (built(translator, Options(accumulate=count), **settings) for count in (1, 3))
+    sizes = [len(indices) for indices, _ in batches_of(whole.experiment).of_steps(seed=0, start=0, end=10)]
+    assert min(sizes) < 3 < max(sizes)
+    stepped(whole, 10), stepped(parts, 10)
+    assert parts.counted.numpy() == whole.counted.numpy()
+    assert parts.means()["loss"] == pytest.approx(whole.means()["loss"], rel=1e-5)

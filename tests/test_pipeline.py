@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kerastoolkit import catalog, pipeline, train
 from kerastoolkit.experiment import InputError
@@ -206,3 +207,37 @@ def test_a_training_whose_steps_are_all_done_has_no_batches(experiment, epochs):
 def test_closing_epochs_are_not_negative(experiment):
     with pytest.raises(InputError, match="closing_epochs must be at least 0, got -1"):
         closing_with(experiment, -1)
+
+
+@pytest.mark.parametrize("of", [2, 3, 7])
+def test_the_slices_of_a_step_are_the_step_in_order_and_as_even_as_can_be(experiment, of):
+    whole = [inputs["image"].numpy() for inputs, _ in pipeline.training_batches(experiment, seed=1, start=2, end=4)]
+    cut = list(pipeline.training_batches(experiment, seed=1, start=2, end=4, slices=pipeline.Slices(0, of, of)))
+    assert len(cut) == 2 * of
+    for step, images in enumerate(whole):
+        parts = cut[step * of : (step + 1) * of]
+        np.testing.assert_array_equal(np.concatenate([inputs["image"] for (inputs, _), _ in parts]), images)
+        places = np.array([place for _, place in parts])
+        assert places[:, 0].tolist() == [0, *np.cumsum(places[:-1, 1])]
+        assert np.ptp(places[:, 1]) <= 1 and (places[:, 2] == len(images)).all()
+
+
+def test_a_worker_reads_its_own_slices_alone(experiment):
+    read = []
+
+    def fetch(indices):
+        tf.numpy_function(lambda numbers: read.extend(numbers.tolist()), [indices], [])
+        return experiment.data.train.fetch(indices)
+
+    data = dataclasses.replace(experiment.data, train=dataclasses.replace(experiment.data.train, fetch=fetch))
+    mine = dataclasses.replace(experiment, data=data)
+    list(pipeline.training_batches(mine, seed=1, start=0, end=3, slices=pipeline.Slices(1, 2, 4)))
+    steps = [indices for indices, _ in pipeline.batches_of(mine).of_steps(seed=1, start=0, end=3)]
+    quarter = mine.batch_size // 4
+    assert sorted(read) == sorted(np.concatenate([step[quarter : 2 * quarter] for step in steps]).tolist())
+
+
+def test_more_slices_than_examples_are_refused_before_training(experiment):
+    pipeline.check_slices(experiment, pipeline.Slices(0, 1, experiment.batch_size))
+    with pytest.raises(InputError, match="cannot be cut into"):
+        pipeline.check_slices(experiment, pipeline.Slices(0, 1, experiment.batch_size + 1))

@@ -56,7 +56,7 @@ for recipe, overrides, out, devices in json.loads(sys.argv[1]):
 
 
 def trainings(*runs):
-    """The arguments of several trainings in one process, the one with most devices first: each (recipe, overrides, out, devices)."""
+    """The arguments of several trainings in one process, first that with most devices: each (recipe, overrides, out, devices)."""
     return ("-c", TRAIN_ALL, json.dumps(runs))
 
 
