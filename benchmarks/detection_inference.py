@@ -36,7 +36,7 @@ def prepare(folder):
     from _yolov8_torch import folded, from_keras
 
     from kerastoolkit.data.preprocessing import intensities_sized
-    from kerastoolkit.export import _write, endpoints_of
+    from kerastoolkit.formats.saved_model import endpoints_of, write_endpoints
     from kerastoolkit.models import yolov8n
     from kerastoolkit.serving.model import serving_model
     from kerastoolkit.tasks.detection import detection
@@ -61,7 +61,7 @@ def prepare(folder):
 
     task = detection([str(number) for number in range(CLASSES)], SIDE, SIDE)
     serving = serving_model(preprocess=intensities_sized(SIDE, SIDE), network=network, task=task)
-    _write(serving, folder / "saved_model", endpoints_of(serving, task))
+    write_endpoints(endpoints_of(serving, task), folder / "saved_model")
     np.save(folder / "image.npy", image)
     twin = folded(from_keras(network))
     torch.save(twin, folder / "network.pt")

@@ -2,10 +2,10 @@
 
     python benchmarks/distributed_training.py [--recipe NAME ...] [--rounds 5] [--steps 40] [--json FILE]
 
-``plain`` is the loop of ``kerastoolkit train``; ``mirrored`` the same with --strategy mirrored --logical-cpus 1, so one device that
-is treated as many would be. Both train in one process, in turn, and the ratio is that of their times in each round. ``workers 1``
-and ``workers 2`` are --strategy multi-worker with so many processes, each bound to one processor, on steps of the same examples:
-twice the processors at best halve a step's time. Told are milliseconds a step, the ratio, and the peak memory of a process.
+``plain`` is the loop of ``kerastoolkit train``; ``mirrored`` the same with --strategy mirrored --logical-cpus 1, so one device
+that is treated as many would be. Both train in one process, in turn, and the ratio is that of their times in each round. ``1
+worker`` and ``2 workers`` are --strategy multi-worker with so many processes, each bound to one processor, on steps of the same
+examples: twice the processors at best halve a step's time. Told are milliseconds a step, the ratio, and a process' peak memory.
 """
 
 import argparse
@@ -90,7 +90,8 @@ def growth(recipe, number, rounds, steps):
     processes = []
     for index in range(number):
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        command = [sys.executable, __file__, "--run", "worker", "--recipe", recipe, "--rounds", str(rounds), "--steps", str(steps)]
+        command = [sys.executable, __file__, "--run", "worker", "--recipe", recipe, "--rounds", str(rounds), "--steps",
+                   str(steps)]  # fmt: skip
         processes.append(subprocess.Popen(
             command, env={**os.environ, "TF_CONFIG": json.dumps(config), "TF_CPP_MIN_LOG_LEVEL": "3"}, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, text=True, preexec_fn=lambda index=index: os.sched_setaffinity(0, {index})))  # fmt: skip

@@ -34,13 +34,14 @@ def build(cell):
 def saved_model(cell, characters):
     import tensorflow as tf
 
-    from kerastoolkit.export import _write
+    from kerastoolkit.formats.saved_model import write_endpoints
     from kerastoolkit.serving.model import serving_model
     from kerastoolkit.tasks.generation import character_generation, character_tokens
 
     task = character_generation(CHARACTERS)
     with tempfile.TemporaryDirectory() as folder:
-        _write(serving_model(preprocess=character_tokens(CHARACTERS), network=build(cell), task=task), Path(folder) / "model")
+        serving = serving_model(preprocess=character_tokens(CHARACTERS), network=build(cell), task=task)
+        write_endpoints({"serve": serving}, Path(folder) / "model")
         loaded = tf.saved_model.load(Path(folder) / "model")
     serve = loaded.signatures["serving_default"]
 

@@ -3,8 +3,8 @@
     pip install 'ray[train]'          # beside kerastoolkit
     python docs/ray_train.py --workers 2 --out /shared/runs/digits digits-cnn epochs=5
 
-Ray gives each worker its TF_CONFIG, which is all that --strategy multi-worker needs. The run folder must be on a file system that the
-first worker has again after a failure; with --failures Ray starts all workers anew, and the run goes on where it was.
+Ray gives each worker its TF_CONFIG, which is all that --strategy multi-worker needs. The run folder must be on a file system that
+the first worker has again after a failure; with --failures Ray starts all workers anew, and the run goes on where it was.
 """
 
 import argparse

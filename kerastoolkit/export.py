@@ -1,143 +1,140 @@
-"""The verb that exports: a run's serving model as a SavedModel, which any TensorFlow program loads without this package."""
+"""The verb that exports: a run's model as files that other programs use without this package."""
 
 from __future__ import annotations
 
-import functools
-import json
+import contextlib
+import importlib.util
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-import keras
-import numpy as np
-import tensorflow as tf
 
 from kerastoolkit.experiment import InputError, RunError, Task, rebuild
-from kerastoolkit.pipeline import call
+from kerastoolkit.formats import Format, Trained, litert, onnx, saved_model
+from kerastoolkit.formats.examples import examples_of
+from kerastoolkit.formats.proof import prove
+from kerastoolkit.formats.saved_model import DESCRIPTION, endpoints_of, signature_name  # noqa: F401 - as other verbs name them
+from kerastoolkit.progress import say
 from kerastoolkit.runs import find_finished_run
-from kerastoolkit.serving.model import decoded_model, from_encoded, load_serving_model
+from kerastoolkit.serving.model import load_serving_model
 
-SAVED_MODEL = "saved_model"
-# TensorFlow's place for files that travel with a SavedModel and that no op of it reads.
-DESCRIPTION = Path("assets.extra") / "kerastoolkit.json"
-TOLERANCE = 1e-5  # of the larger of 1 and the answer
-PROBED = 3  # made-up examples, as many as a task's probe has
+FORMATS = {module.FORMAT.name: module.FORMAT for module in (saved_model, onnx, litert)}
 
 
-def export(run: str, target: str | None = None, *, kind: str = SAVED_MODEL) -> Path:
-    """Writes the SavedModel of a finished run, or a file in another format that its task offers; returns where it is.
+def export(run: str, target: str | None = None, *, kind: str = saved_model.FORMAT.name) -> Path:
+    """Writes a finished run in one format; returns where it is. See ``export_all``."""
+    return export_all(run, target, kinds=(kind,))[kind]
 
-    The endpoint ``serve`` (also ``serving_default``) takes raw input (files' bytes); ``serve_decoded`` takes what decoding would
-    give (pixels); what else the task offers (``encode``, ``sample``, ...) has a name of its own. All are compared with the run's
-    own answers before the directory appears.
+
+def export_all(run: str, target: str | None = None, *, kinds: Sequence[str]) -> dict[str, Path]:
+    """Writes a finished run in some formats, all of them or none; returns where each is.
+
+    A SavedModel's endpoint ``serve`` (also ``serving_default``) takes raw input (files' bytes); ``serve_decoded`` takes what
+    decoding would give (pixels); what else the task offers (``encode``, ``sample``, ...) has a name of its own. Other formats
+    hold the largest part of that which they can, which is said before it is written. Each file is asked in a process of its own,
+    by its own runtime, and must answer as the run does before it appears.
 
     Args:
         run: a run folder, or ``last``.
-        target: where to write; by default ``<run>/saved_model``, or a file in the run's folder that bears the format's name.
-        kind: the format: saved_model, or one of ``Task.formats``.
+        target: where to write, of several formats a folder for them; by default in the run's folder, by the formats' names.
+        kinds: names of formats: saved_model, onnx, litert or one of ``Task.formats``.
     Raises:
-        InputError: no such run or format, or the target exists.
-        RunError: the exported model does not load or answers something else, or the disk is full.
+        InputError: no such run or format, a target exists, a package is missing, or a format cannot hold the run.
+        RunError: an exported model does not run or answers something else, or the disk is full.
     """
     folder, record = find_finished_run(run)
     task = rebuild(record["task"])
-    if kind not in (SAVED_MODEL, *task.formats):
-        raise InputError(f"{task.name} is exported as {' or '.join((SAVED_MODEL, *task.formats))}, got {kind}")
-    target = Path(target) if target else folder / kind
-    if target.exists():
-        raise InputError(f"export target {target} exists; nothing was written")
-    serving = load_serving_model(folder)
+    _check_formats(kinds, task)
+    alone = target is not None and len(kinds) == 1
+    home = folder if target is None else Path(target)
+    targets = {kind: home if alone else home / (FORMATS[kind].file if kind in FORMATS else kind) for kind in kinds}
+    for path in targets.values() if target is None else [home]:
+        if path.exists():
+            raise InputError(f"export target {path} exists; nothing was written")
+    trained = Trained(folder, record, task, load_serving_model(folder))
+    plans = {kind: FORMATS[kind].choose(trained) for kind in kinds if kind in FORMATS}
+    for _, line in plans.values():
+        if line:
+            say(line)
+    examples = examples_of(trained) if plans else None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if kind != SAVED_MODEL:
-            task.formats[kind](serving, target)
-            return target
-        with tempfile.TemporaryDirectory(prefix=".exporting-", dir=target.parent) as temporary:
-            written = Path(temporary) / "saved_model"
-            endpoints = endpoints_of(serving, task)
-            _write(serving, written, endpoints)
-            extra = written / DESCRIPTION
-            extra.parent.mkdir()
-            extra.write_text(json.dumps({"task": record["task"], "recipe": record["recipe"]}, indent=2) + "\n")
-            _compare(serving, written, task.probe(serving), endpoints)
-            os.chmod(written, 0o755)
-            os.rename(written, target)
+        with _temporary(home.parent if alone else home) as written:
+            for kind in kinds:
+                path = written / targets[kind].name
+                if kind not in plans:
+                    task.formats[kind](trained.serving, path)
+                    continue
+                parts, _ = plans[kind]
+                with _converting(FORMATS[kind]):
+                    FORMATS[kind].write(parts, path, trained.about)
+                difference = prove(FORMATS[kind], path, parts, examples)
+                runtime = f"{FORMATS[kind].runtime} {version(FORMATS[kind].runtime)}"
+                equal = "equal" if difference is None else f"equal to {difference:.1e}"
+                nothing = ", where nothing is found" if difference is None else ""
+                say(f"{kind}: {equal} on {examples.about_those_for(parts)}{nothing}, in {runtime}")
+            _move({written / path.name: path for path in targets.values()})
     except OSError as error:
-        raise RunError(f"export to {target} failed ({error.strerror}); nothing was written") from error
-    return target
+        raise RunError(f"export to {home} failed ({error.strerror}); nothing was written") from error
+    return targets
 
 
-def endpoints_of(serving: keras.Model, task: Task) -> dict[str, keras.Model]:
-    """What an export offers, by name: ``serve``, ``serve_decoded`` where raw input is encoded, and the task's own."""
-    decoded = decoded_model(serving)
-    own = task.endpoints(decoded) if task.endpoints else {}
-    return {
-        "serve": serving,
-        **({"serve_decoded": decoded} if decoded is not serving else {}),
-        **{name: from_encoded(serving, model) for name, model in own.items()},
-    }
+def _check_formats(kinds: Sequence[str], task: Task) -> None:
+    """Raises InputError where a format is not one of the task's, or its packages are not installed."""
+    offered = (*FORMATS, *task.formats)
+    for kind in kinds:
+        if kind not in offered:
+            raise InputError(f"{task.name} is exported as {', '.join(offered[:-1])} or {offered[-1]}, got {kind}")
+        if kinds.count(kind) > 1:
+            raise InputError(f"format {kind} is given twice")
+        packages = FORMATS[kind].packages if kind in FORMATS else ()
+        if not all(importlib.util.find_spec(package.replace("-", "_")) for package in packages):
+            wanted = f"pip install 'kerastoolkit[{FORMATS[kind].extra}]'"
+            raise InputError(f"format {kind} needs {' and '.join(packages)}: {wanted}")
 
 
-def _write(serving: keras.Model, path: Path, endpoints: dict[str, keras.Model]) -> None:
-    archive = keras.export.ExportArchive()
-    for model in {id(model): model for model in endpoints.values()}.values():
-        archive.track(model)  # with its tables of words; ``serving`` is one of them
-    # Keras lists its own variables here and TensorFlow's elsewhere, and each list would be written with all the weights.
-    for name in ("variables", "trainable_variables", "non_trainable_variables"):
-        setattr(archive._tf_trackable, name, [variable.value for variable in getattr(archive, name)])
-    for name, model in endpoints.items():
-        signature = [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=tensor.name) for tensor in model.inputs]
-        archive.add_endpoint(name, _by_name(model), input_signature=signature)
-    archive.write_out(path, verbose=False)
-    shutil.rmtree(path / "assets", ignore_errors=True)  # empty: nothing here reads files
+@contextlib.contextmanager
+def _temporary(parent: Path) -> Iterator[Path]:
+    """A folder beside the targets, so that what is written there can be renamed; what is not, is gone afterwards, and so are the
+    folders that were made for it."""
+    made = next((path for path in reversed((parent, *parent.parents)) if not path.exists()), None)
+    parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".exporting-", dir=parent) as folder:
+            yield Path(folder)
+    except BaseException:
+        if made is not None:
+            shutil.rmtree(made, ignore_errors=True)
+        raise
 
 
-def _by_name(model: keras.Model):
-    names = [tensor.name for tensor in model.inputs]
-    return lambda *tensors: call(model, dict(zip(names, tensors, strict=True)))
-
-
-def _compare(serving: keras.Model, path: Path, probe: dict[str, Any], endpoints: dict[str, keras.Model]) -> None:
-    """Answers made-up examples with the run's model and with the written one, at every endpoint.
+@contextlib.contextmanager
+def _converting(format: Format) -> Iterator[None]:
+    """Turns what a converter raises, of whatever kind, into one line.
 
     Raises:
-        RunError: an answer differs.
+        RunError: it did.
     """
-    loaded = tf.saved_model.load(path)  # kept in a name: its variables are gone with it
-    for endpoint, model in endpoints.items():
-        tensors = {tensor.name: _made_up(tensor, probe) for tensor in model.inputs}
-        # In a graph, as ``evaluate`` and ``predict`` answer: operations one by one round otherwise, which large logits show.
-        expected = tf.function(functools.partial(call, model))(tensors)
-        actual = loaded.signatures[signature_name(endpoint)](**tensors)
-        for name, value in expected.items():
-            difference = _difference(np.asarray(value), actual[name].numpy())
-            if not difference <= TOLERANCE:
-                where = f"{endpoint}: the exported model's {name}"
-                raise RunError(f"{where} differs from the run's by {difference:.1e}; nothing was written")
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
+        raise RunError(f"{format.name}: the model cannot be converted ({reason}); nothing was written") from error
 
 
-def signature_name(endpoint: str) -> str:
-    """What a SavedModel calls an endpoint."""
-    return "serving_default" if endpoint == "serve" else endpoint
-
-
-def _made_up(tensor: Any, probe: dict[str, Any]) -> tf.Tensor:
-    """What the probe has for an input, else a few numbers of its type."""
-    value = probe.get(tensor.name)
-    if value is not None and (value.dtype == object) == (tensor.dtype == "string"):
-        return tf.constant(value.tolist() if value.dtype == object else value)
-    generator, shape = np.random.default_rng(0), (PROBED, *(size or 1 for size in tensor.shape[1:]))
-    if tensor.dtype.startswith("int"):
-        return tf.constant(generator.integers(1, 9, shape), tensor.dtype)
-    return tf.constant(generator.normal(size=shape), tensor.dtype)
-
-
-def _difference(expected: np.ndarray, actual: np.ndarray) -> float:
-    if expected.shape != actual.shape:
-        return float("inf")
-    if np.issubdtype(expected.dtype, np.number):
-        expected = expected.astype(np.float64)
-        return float(np.max(np.abs(expected - actual) / np.maximum(1.0, np.abs(expected)), initial=0.0))
-    return 0.0 if np.array_equal(expected, actual) else float("inf")
+def _move(written: dict[Path, Path]) -> None:
+    """Renames all, or where one cannot be, none."""
+    done = []
+    try:
+        for source, target in written.items():
+            if source.is_dir():
+                os.chmod(source, 0o755)
+            os.rename(source, target)
+            done.append((source, target))
+    except OSError:
+        for source, target in done:
+            os.rename(target, source)
+        raise
