@@ -176,7 +176,8 @@ def build(recipe: Any, arguments: dict[str, Any], seed: int, workers: Workers = 
         raise InputError(f"{recipe.name}: {error}") from error
     if not isinstance(experiment, Experiment):
         raise InputError(f"{recipe.name} must return an Experiment, got {type(experiment).__name__}")
-    compute_in_float32(experiment.preprocess)
+    if options.precision != "float32":
+        compute_in_float32(experiment.preprocess)
     check_resumable(experiment.callbacks)
     for note in experiment.data.notes:
         say(f"note: {note}")

@@ -289,6 +289,7 @@ def test_a_wrong_setting_is_one_line_and_exit_status_2(command, others, tmp_path
     assert not (tmp_path / "answers").exists()
 
 
+@pytest.mark.slow
 def test_a_training_stopped_among_mosaics_goes_on_to_plain_pictures_and_ends_with_the_same_bits(trained, folder):
     whole, cut = trained
     step, *_ = checkpoints.load_checkpoint(cut / "checkpoints")

@@ -298,6 +298,7 @@ def test_boxes_without_masks_are_refused_in_one_line(command, tmp_path):
     assert errors.startswith(f"error: {without}: ") and "mask" in errors
 
 
+@pytest.mark.slow
 def test_a_training_stopped_in_the_middle_ends_with_the_same_bits(trained, folder):
     whole, cut = trained
     step, *_ = checkpoints.load_checkpoint(cut / "checkpoints")
