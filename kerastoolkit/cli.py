@@ -193,9 +193,12 @@ def train_command(recipe: str | None, settings: tuple[str, ...], data: str | Non
     The same command continues a run that was stopped, at whatever moment. The run's folder is the last line
     on standard output; progress goes to standard error.
     """
+    how_options = {f"--{name.replace('_', '-')}": value for name, value in options.items()}
+    for name, value in {**how_options, "--strategy": strategy, "--logical-cpus": logical_cpus}.items():
+        if dry_run and value is not None:
+            raise click.UsageError(f"--dry-run builds the recipe as it is, on one device: {name} cannot go with it")
     if resume is not None:
-        given = {"a recipe": recipe, "--set": settings, "--data": data, "--out": out, "--seed": seed,
-                 **{f"--{name.replace('_', '-')}": value for name, value in options.items()}}  # fmt: skip
+        given = {"a recipe": recipe, "--set": settings, "--data": data, "--out": out, "--seed": seed, **how_options}
         for name, value in {**given, "--dry-run": dry_run or None}.items():
             if value not in (None, ()):
                 raise click.UsageError(f"--resume keeps the run's own settings: {name} cannot go with it")

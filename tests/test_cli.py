@@ -303,6 +303,13 @@ def test_resume_refuses_what_would_change_the_run(run, trained, more):
     assert "--resume keeps the run's own settings" in errors
 
 
+@pytest.mark.parametrize("more", [["--strategy", "mirrored"], ["--precision", "mixed_float16"]])
+def test_a_dry_run_refuses_what_it_would_not_try(run, mine, trained, more):
+    status, _, errors = run("train", mine, "--dry-run", *more)
+    assert (status, trained) == (2, [])
+    assert f"--dry-run builds the recipe as it is, on one device: {more[0]} cannot go with it" in errors
+
+
 def test_a_dry_run_prints_facts_and_trains_nothing(run, mine, trained):
     status, output, _ = run("train", mine, "--dry-run")
     assert (status, trained) == (0, [])
