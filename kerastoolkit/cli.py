@@ -182,7 +182,7 @@ def show_command(recipe: str, settings: tuple[str, ...], data: str | None, data_
 @click.option("--precision", type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"]),
               help="What layers compute in; weights stay float32.  [default: float32]")  # fmt: skip
 @click.option("--clip-norm", type=float, metavar="NORM", help="Cut the gradients, all together, to this norm.")
-@click.option("--accumulate", type=int, metavar="N", help="Compute a step in N parts, in less memory.  [default: 1]")
+@click.option("--accumulate", type=int, metavar="N", help="Compute a step in N parts, one after the other.  [default: 1]")
 @click.option("--average", type=float, metavar="MOMENTUM", help="Score and save a moving average of the weights.")
 def train_command(recipe: str | None, settings: tuple[str, ...], data: str | None, data_dir: str | None,
                   epochs: int | None, out: str | None, seed: int | None, checkpoint_seconds: float,
