@@ -25,7 +25,8 @@ class Options:
             mixed_float16 with a loss scale that adapts itself (Micikevicius et al. 2017, https://arxiv.org/abs/1710.03740).
         clip_norm: the norm of all gradients together that they are cut to (Pascanu et al. 2012, https://arxiv.org/abs/1211.5063),
             above 0; None for what the recipe's optimizer does.
-        accumulate: parts that a step is computed in, one after the other; the step and its examples are the same. What a layer computes of its batch, as batch normalisation does, it computes of a part.
+        accumulate: parts that a step is computed in, one after the other; the step and its examples are the same. What a layer
+            computes of its batch, as batch normalisation does, it computes of a part.
         average: the momentum, in (0, 1), of an exponential moving average of the weights, which the network is scored and saved
             with; None for what the recipe's optimizer does.
     Raises:
