@@ -156,4 +156,5 @@ def test_each_weight_is_written_once(finished_run, exported):
 
     written = [name for name, _ in tf.train.list_variables(str(exported / "variables" / "variables"))
                if name != "_CHECKPOINTABLE_OBJECT_GRAPH"]  # fmt: skip
-    assert len(written) == len(load_serving_model(finished_run).variables)
+    needed = [each for each in load_serving_model(finished_run).variables if each.name != "seed_generator_state"]
+    assert len(written) == len(needed)

@@ -19,7 +19,7 @@ import keras
 import tensorflow as tf
 
 from kerastoolkit.formats import Format, Part, Trained
-from kerastoolkit.formats.parts import concrete, largest_part
+from kerastoolkit.formats.parts import graph_of, largest_part
 
 # TensorFlow's operations that its converter turns into LiteRT's. No loops: those that recurrent layers run over time keep their
 # outputs in lists, which LiteRT has not.
@@ -54,7 +54,7 @@ def _write(parts: list[Part], path: Path, about: dict[str, Any]) -> None:
     module.weights = [variable.value for variable in part.model.variables]  # so that they are written, too
     with tempfile.TemporaryDirectory(prefix=".converting-", dir=path.parent) as temporary:
         with _unrolled([part.model]):
-            tf.saved_model.save(module, temporary, signatures={part.name: concrete(part.model, part.answers)})
+            tf.saved_model.save(module, temporary, signatures={part.name: graph_of(part.model, part.answers)})
         path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(temporary, signature_keys=[part.name]).convert())
     # As TensorFlow Lite's metadata does it with labels: a zip archive after the graph, which the runtime does not read.
     with zipfile.ZipFile(path, "a") as archive:

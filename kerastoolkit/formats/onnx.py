@@ -18,7 +18,7 @@ from typing import Any
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2  # as TensorFlow's own converters
 
 from kerastoolkit.formats import Format, Part, Trained
-from kerastoolkit.formats.parts import READ_AND_WRITTEN, concrete, largest_part
+from kerastoolkit.formats.parts import READ_AND_WRITTEN, graph_of, largest_part
 
 OPSET = 18  # the newest that tf2onnx 1.17 writes
 # tf2onnx converts these into a graph that ONNX Runtime refuses: paddings and what is padded get different types.
@@ -37,7 +37,7 @@ def _write(parts: list[Part], path: Path, about: dict[str, Any]) -> None:
     from tf2onnx import convert
 
     (part,) = parts
-    graph = convert_variables_to_constants_v2(concrete(part.model, part.answers), lower_control_flow=False)
+    graph = convert_variables_to_constants_v2(graph_of(part.model, part.answers), lower_control_flow=False)
     inputs, outputs = [[tensor.name for tensor in tensors] for tensors in (graph.inputs, graph.outputs)]
     # TensorFlow gives the answers back sorted by name.
     names = {**{name: name.split(":")[0] for name in inputs}, **dict(zip(outputs, sorted(part.answers.values()), strict=True))}

@@ -51,24 +51,24 @@ def largest_part(candidates: dict[str, keras.Model], holds: Holds, *, format: st
     raise InputError(f"{format} cannot hold this run: {'; '.join(reasons)}")
 
 
-def concrete(model: keras.Model, answers: dict[str, str] | None = None) -> Any:
-    """The graph of a model for any number of examples: its inputs by name -> ``answers``, by the names that they are given there,
-    or all."""
+def graph_of(model: keras.Model, answers: dict[str, str] | None = None) -> Any:
+    """The graph of a model for any number of examples: its inputs, in their order -> ``answers``, by the names that they are given
+    there, or all."""
     names = [tensor.name for tensor in model.inputs]
     specs = [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=tensor.name) for tensor in model.inputs]
 
-    def graph(*tensors):
+    def function(*tensors):
         found = answers_of(model, call(model, dict(zip(names, tensors, strict=True))))
         # Named once more, so that an answer that is an input given back is a tensor of its own.
         return {name: tf.identity(found[own], name) for own, name in (answers or dict(zip(found, found, strict=True))).items()}
 
-    return tf.function(graph, autograph=False).get_concrete_function(*specs)
+    return tf.function(function, autograph=False).get_concrete_function(*specs)
 
 
 def _sorted(model: keras.Model, holds: Holds) -> tuple[list[str], dict[str, list[str]], dict[str, list[str]]]:
     """The answers of a model that a format can hold; those that may be left out, and those whose loss leaves too little, each
     with the reason."""
-    graph = concrete(model)
+    graph = graph_of(model)
     functions = {each.signature.name: each for each in graph.graph.as_graph_def().library.function}
     kept, left_out, lost = [], {}, {}
     for name, tensor in graph.structured_outputs.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import subprocess
@@ -16,9 +15,9 @@ import numpy as np
 import tensorflow as tf
 
 from kerastoolkit.experiment import RunError
-from kerastoolkit.formats import Format, Part, answers_of, runner
+from kerastoolkit.formats import Format, Part, runner
 from kerastoolkit.formats.examples import Examples
-from kerastoolkit.pipeline import call
+from kerastoolkit.formats.parts import graph_of
 
 SECONDS = 900  # for the process; a summariser's needs a minute or two on a busy machine
 Batches = dict[str, list[dict[str, np.ndarray]]]
@@ -95,14 +94,15 @@ def compare(format: Format, parts: list[Part], batches: Batches, answers: Batche
 
 
 def _as_graph(part: Part) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:
-    """What the run answers. In a graph, as ``evaluate`` and ``predict`` do: operations one by one round otherwise, which large
-    logits show."""
-    graph = tf.function(functools.partial(call, part.model), reduce_retracing=True)
+    """What the run answers, by the file's names. In a graph, as ``evaluate`` and ``predict`` do: operations one by one round
+    otherwise, which large logits show."""
+    graph = graph_of(part.model, part.answers)
+    names = [tensor.name for tensor in part.model.inputs]
 
     def answer(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        tensors = {name: tf.constant(value.tolist() if value.dtype == object else value) for name, value in given.items()}
-        found = answers_of(part.model, graph(tensors))
-        return {name: np.asarray(found[own]) for own, name in part.answers.items()}
+        values = (given[name] for name in names)
+        found = graph(*(tf.constant(value.tolist() if value.dtype == object else value) for value in values))
+        return {name: value.numpy() for name, value in found.items()}
 
     return answer
 
