@@ -73,7 +73,7 @@ def answered(
 ) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
     """(raw batch, answers) over a split, as NumPy arrays; ``settings`` and ``at_once`` are the task's."""
     model = serving if data.encoded else decoded_model(serving)
-    answer = tf.function(lambda inputs: call(model, inputs), reduce_retracing=True)
+    answer = tf.function(lambda inputs: call(model, inputs), reduce_retracing=True, autograph=False)
     source = data.split(split)
 
     def answer_raw(raw: dict[str, Any]) -> Any:

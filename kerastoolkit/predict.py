@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import time
@@ -77,7 +78,8 @@ class _Stages:
     """A serving model in parts, one after the other, and how long each takes."""
 
     def __init__(self, functions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]]):
-        self.functions = {name: tf.function(function, reduce_retracing=True) for name, function in functions.items()}
+        compiled = functools.partial(tf.function, reduce_retracing=True, autograph=False)
+        self.functions = {name: compiled(function) for name, function in functions.items()}
         self.seconds = dict.fromkeys(functions, 0.0)
         self.examples = 0
 
@@ -126,7 +128,7 @@ def _load(target: str) -> tuple[Callable[[dict[str, tf.Tensor]], dict[str, Any]]
 def _as_graph(answer: Callable[[dict[str, tf.Tensor]], dict[str, Any]], tensors: dict[str, tf.Tensor]) -> Callable[..., Any]:
     """The same for any number of such examples at once, so that it is traced once."""
     specs = {name: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for name, tensor in tensors.items()}
-    return tf.function(answer, input_signature=[specs])
+    return tf.function(answer, input_signature=[specs], autograph=False)
 
 
 def _example(batch: dict[str, Any], number: int) -> dict[str, Any]:

@@ -144,7 +144,7 @@ class State:
         if self.evaluate_batch is None:
             # Batches of texts or boxes have sizes of their own, and shall not have graphs of their own.
             self.evaluate_batch = tf.function(lambda inputs, targets: self.values(inputs, targets, training=False)[1:],
-                                              reduce_retracing=True)  # fmt: skip
+                                              reduce_retracing=True, autograph=False)  # fmt: skip
             self.validation = validation_batches(self.experiment, seed=seed)
             self.decode = decoder(self.experiment)
         totals: dict[str, float] = {}

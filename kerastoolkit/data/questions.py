@@ -292,7 +292,7 @@ def _source(texts: Source, contexts: Source, numbers: np.ndarray, paragraphs: np
 def _with_lengths(source: Source, preprocess: Any) -> Source:
     import tensorflow as tf
 
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.int64)])
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.int64)], autograph=False)
     def lengths(indices):
         raw = source.fetch(indices)
         found = preprocess({name: raw[name] for name in ("question", "context")})

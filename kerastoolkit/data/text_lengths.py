@@ -19,22 +19,21 @@ def with_lengths(data: Data, preprocess: Any) -> Data:
         data: its raw examples have what ``preprocess`` takes.
         preprocess: model from raw inputs to a dict with tokens (batch, longest) int32, 0 after the end.
     """
-    parts = {split: _with_lengths(data.split(split), preprocess) for split in ("train", "validation")}
-    return dataclasses.replace(data, **parts)
-
-
-def _with_lengths(source: Source, preprocess: Any) -> Source:
     import tensorflow as tf
 
-    names = [tensor.name for tensor in preprocess.inputs]
+    inputs = preprocess.inputs
+    signature = {tensor.name: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for tensor in inputs}
 
-    @tf.function(reduce_retracing=True)
-    def lengths(indices):
-        raw = source.fetch(indices)
-        tokens = preprocess({name: raw[name] for name in names} if len(names) > 1 else raw[names[0]])["tokens"]
+    @tf.function(input_signature=[signature], autograph=False)
+    def lengths(raw):
+        tokens = preprocess(raw if len(inputs) > 1 else raw[inputs[0].name])["tokens"]
         return tf.reduce_sum(tf.cast(tokens != 0, tf.int32), axis=1, keepdims=True)
 
-    found = [np.zeros((0, 1), np.int32)]
-    for start in range(0, source.size, AT_ONCE):
-        found.append(lengths(tf.range(start, min(start + AT_ONCE, source.size), dtype=tf.int64)).numpy())
-    return dataclasses.replace(source, lengths=np.concatenate(found))
+    def measured(source: Source) -> Source:
+        found = [np.zeros((0, 1), np.int32)]
+        for start in range(0, source.size, AT_ONCE):
+            raw = source.fetch(tf.range(start, min(start + AT_ONCE, source.size), dtype=tf.int64))
+            found.append(lengths({name: raw[name] for name in signature}).numpy())
+        return dataclasses.replace(source, lengths=np.concatenate(found))
+
+    return dataclasses.replace(data, train=measured(data.train), validation=measured(data.validation))

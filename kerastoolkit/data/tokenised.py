@@ -40,7 +40,7 @@ def _tokenised(texts: Source, source_tokens: Any, target_tokens: Any, source: st
                longest: int | None) -> tuple[Source, int]:  # fmt: skip
     import tensorflow as tf
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def encode(indices):
         raw = texts.fetch(indices)
         source_lengths = tf.reduce_sum(tf.cast(source_tokens(raw[source]) != 0, tf.int32), axis=1)

@@ -37,7 +37,7 @@ def learn_word_pieces(texts: Iterable[np.ndarray], *, vocabulary: int, lower: bo
     import tokenizers
 
     layer = WordPieces(MARKS, lower)
-    part = tf.function(layer.words, input_signature=[tf.TensorSpec((None,), tf.string)])
+    part = tf.function(layer.words, input_signature=[tf.TensorSpec((None,), tf.string)], autograph=False)
     counts: Counter[str] = Counter()
     for batch in texts:
         counts.update(word.decode() for word in part(tf.constant(batch)).flat_values.numpy())

@@ -52,8 +52,8 @@ def largest_part(candidates: dict[str, keras.Model], holds: Holds, *, format: st
 
 
 def graph_of(model: keras.Model, answers: dict[str, str] | None = None) -> Any:
-    """The graph of a model for any number of examples: its inputs, in their order -> ``answers``, by the names that they are given
-    there, or all."""
+    """The graph of a model for any number of examples: its inputs, in their order -> ``answers``, by the names that they are
+    given there, or all."""
     names = [tensor.name for tensor in model.inputs]
     specs = [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=tensor.name) for tensor in model.inputs]
 

@@ -257,16 +257,20 @@ class _Characters(NamedTuple):
 
 @functools.cache
 def _characters(lower: bool) -> _Characters:
-    table = np.zeros(_CODES, np.int32)
+    table = np.full(_CODES, _IN_WORD, np.int32)
+    for first, last in _IDEOGRAPHS:
+        table[first : last + 1] = _ALONE
     replacements: dict[tuple[int, ...], int] = {(-1,): 0}
     for code in range(_CODES):
+        if unicodedata.category(chr(code)) == "Cn":  # most are assigned to nothing, and stay as they are
+            continue
         became = _became(chr(code), lower)
-        if became is None:
-            table[code] = _SPACE
-        elif became:
-            kind = _ALONE if _is_ideograph(code) or all(map(_is_punctuation, became)) else _IN_WORD
-            codes = tuple(map(ord, became))
-            table[code] = kind + 4 * (0 if codes == (code,) else replacements.setdefault(codes, len(replacements)))
+        if not became:
+            table[code] = _SPACE if became is None else _GONE
+            continue
+        kind = _ALONE if table[code] == _ALONE or all(map(_is_punctuation, became)) else _IN_WORD
+        codes = tuple(map(ord, became))
+        table[code] = kind + 4 * (0 if codes == (code,) else replacements.setdefault(codes, len(replacements)))
     pages, numbers = np.unique(table.reshape(-1, _PAGE), axis=0, return_inverse=True)
     counts = np.array([len(each) for each in replacements], np.int32)
     values = np.array([code for each in replacements for code in each], np.int32)
@@ -289,10 +293,6 @@ def _became(character: str, lower: bool) -> str | None:
 
 def _is_punctuation(character: str) -> bool:
     return (character.isascii() and not character.isalnum()) or unicodedata.category(character)[0] == "P"
-
-
-def _is_ideograph(code: int) -> bool:
-    return any(first <= code <= last for first, last in _IDEOGRAPHS)
 
 
 @functools.lru_cache(maxsize=8)

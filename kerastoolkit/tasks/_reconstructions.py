@@ -56,7 +56,7 @@ def mean_figures(squared: np.ndarray, similar: np.ndarray, numbers: int) -> dict
     }
 
 
-@functools.partial(tf.function, reduce_retracing=True)
+@functools.partial(tf.function, reduce_retracing=True, autograph=False)
 def _structural_similarity(one: tf.Tensor, other: tf.Tensor, window: int) -> tf.Tensor:
     """``tf.image.ssim``, compiled: called as it is, it spends half of its time in Python."""
     return tf.image.ssim(one, other, max_val=1.0, filter_size=window)
@@ -111,7 +111,8 @@ def flat(images: np.ndarray) -> np.ndarray:
 def in_batches(model: keras.Model) -> Callable[..., dict[str, np.ndarray]]:
     """A model of named tensors as a function of NumPy arrays (by name), run a few hundred examples at a time."""
     names = [tensor.name for tensor in model.inputs]
-    compiled = tf.function(lambda tensors: model(tensors if len(names) > 1 else tensors[names[0]]), reduce_retracing=True)
+    compiled = tf.function(lambda tensors: model(tensors if len(names) > 1 else tensors[names[0]]), reduce_retracing=True,
+                           autograph=False)  # fmt: skip
 
     def run(batch_size: int = BATCH_SIZE, **arrays: np.ndarray) -> dict[str, np.ndarray]:
         size = len(next(iter(arrays.values())))
