@@ -39,14 +39,14 @@ def evaluate(
             steps or sizes.
     """
     folder, record = find_finished_run(run)
+    task = rebuild(record["task"])
+    scoring = chosen_settings(task.scoring, settings or {}, of=f"scoring {task.name}")
     use_data_dir(data_dir or record.get("data_dir"))
     serving = load_serving_model(folder)
     examples = rebuild(record["data_set"], **(_other(data, record, serving) if data else {}))
     source = examples.split(split)
     if not source.size:
         raise InputError(f"{examples.name} has no {split} examples in this run")
-    task = rebuild(record["task"])
-    scoring = chosen_settings(task.scoring, settings or {}, of=f"scoring {task.name}")
     _check_same_kind(examples, record)
     _check_same_size(examples, serving)
     began = time.monotonic()

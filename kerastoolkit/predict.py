@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from kerastoolkit import charts
 from kerastoolkit.checkpoints import write_file
-from kerastoolkit.experiment import InputError, RunError, chosen_settings, rebuild
+from kerastoolkit.experiment import InputError, RunError, Task, chosen_settings, rebuild
 from kerastoolkit.export import DESCRIPTION, endpoints_of, signature_name
 from kerastoolkit.pipeline import call, naming_refused
 from kerastoolkit.progress import say
@@ -41,10 +41,10 @@ def predict(
         InputError: the target is neither, an input is not what the task reads, or a setting is not one of the task's.
         RunError: a picture could not be written.
     """
-    answer, description, stages = _load(target)
-    task = rebuild(description)
+    task, load = _found(target)
     chosen = chosen_settings(task.settings, settings or {}, of=task.name)
     names, raw = task.read(inputs)
+    answer, stages = load()
     rows, all_answers = [], []
     at_once = min(MOST_AT_ONCE, task.answered_at_once)
     for start in range(0, len(names), at_once):
@@ -104,28 +104,40 @@ class _Stages:
         say(f"milliseconds per input: {each}")
 
 
-def _load(target: str) -> tuple[Callable[[dict[str, tf.Tensor]], dict[str, Any]], dict[str, Any], _Stages | None]:
+Answer = Callable[[dict[str, tf.Tensor]], dict[str, Any]]
+
+
+def _found(target: str) -> tuple[Task, Callable[[], tuple[Answer, _Stages | None]]]:
+    """What a target is asked for, and what loads it, which takes seconds."""
     path = Path(target)
     if (path / "saved_model.pb").is_file():
         if not (path / DESCRIPTION).is_file():
             raise InputError(f"{path} is a SavedModel of another program (it has no {DESCRIPTION})")
-        loaded = tf.saved_model.load(path)
-        description = json.loads((path / DESCRIPTION).read_bytes())["task"]
-        signature = loaded.signatures[signature_name(rebuild(description).asks)]
-        taken = signature.structured_input_signature[1]
-        # The default argument keeps the loaded model alive as long as the function.
-        return lambda tensors, loaded=loaded: signature(**{name: tensors[name] for name in taken}), description, None
+        task = rebuild(json.loads((path / DESCRIPTION).read_bytes())["task"])
+        return task, lambda: (_load_export(path, task), None)
     folder, record = find_finished_run(target)
     task = rebuild(record["task"])
+    return task, lambda: _load_run(folder, task)
+
+
+def _load_export(path: Path, task: Task) -> Answer:
+    loaded = tf.saved_model.load(path)
+    signature = loaded.signatures[signature_name(task.asks)]
+    taken = signature.structured_input_signature[1]
+    # The default argument keeps the loaded model alive as long as the function.
+    return lambda tensors, loaded=loaded: signature(**{name: tensors[name] for name in taken})
+
+
+def _load_run(folder: Path, task: Task) -> tuple[Answer, _Stages | None]:
     serving = load_serving_model(folder)
     if task.stages is not None:
         stages = _Stages(task.stages(serving))
-        return stages, record["task"], stages
+        return stages, stages
     model = endpoints_of(serving, task)[task.asks]
-    return lambda tensors: call(model, tensors), record["task"], None
+    return lambda tensors: call(model, tensors), None
 
 
-def _as_graph(answer: Callable[[dict[str, tf.Tensor]], dict[str, Any]], tensors: dict[str, tf.Tensor]) -> Callable[..., Any]:
+def _as_graph(answer: Answer, tensors: dict[str, tf.Tensor]) -> Answer:
     """The same for any number of such examples at once, so that it is traced once."""
     specs = {name: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for name, tensor in tensors.items()}
     return tf.function(answer, input_signature=[specs], autograph=False)

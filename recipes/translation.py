@@ -84,6 +84,7 @@ def _attention(*, cell, attention, units, embedding, dropout, learning_rate, epo
 def _experiment(build, optimizer, *, vocabulary, smoothing, epochs, batch_tokens, longest, source, target, data):
     if longest < 2:
         raise InputError(f"longest must be at least 2, got {longest}")
+    optimizer(None, 1)  # refuses a wrong setting before any text is read
     pairs = sentence_pairs(data, source=source, target=target)
     merges = byte_pairs((text for key in ("source", "target") for text in texts(pairs.train, key)), vocabulary=vocabulary)
     tokens = BytePairTokens(merges, longest + 1)  # of a text that is too long one more tells that it is

@@ -1,3 +1,4 @@
+import functools
 import os
 import sys
 
@@ -20,15 +21,28 @@ def own_data_dir(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def exports_are_asked_here(request):
-    """A process of its own starts TensorFlow anew, for seconds; the tests of exporting itself have one."""
+def exports_are_asked_once(request):
+    """An export is written only when a process of its own has answered as the run does, for which TensorFlow starts anew. Tests
+    of exporting hold that; others ask what they need of an export themselves."""
     if request.path.name.startswith("test_export") or "kerastoolkit.export" not in sys.modules:
         yield
         return
-    from kerastoolkit.formats import proof, runner
+    from kerastoolkit import export
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(proof, "answered", lambda format, path, batches: runner.answered(format.runtime, path, batches))
+        patch.setattr(export, "prove", lambda *arguments: 0.0)
+        yield
+
+
+@pytest.fixture(scope="module")
+def loaded_once():
+    """A run's serving model is loaded, and the graphs that it keeps are traced, once in a module, whatever asks for it."""
+    from kerastoolkit.serving.model import load_serving_model
+
+    once = functools.cache(load_serving_model)
+    with pytest.MonkeyPatch.context() as patch:
+        for verb in ("evaluate", "predict"):
+            patch.setattr(f"kerastoolkit.{verb}.load_serving_model", once)
         yield
 
 

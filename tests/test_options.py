@@ -16,7 +16,8 @@ from kerastoolkit.training_state import State, averaged
 from kerastoolkit.workers import ALONE
 from tests.together import PLAIN, bits
 
-ASKED = [{"precision": "mixed_bfloat16"}, {"precision": "mixed_float16"}, {"clip_norm": 0.5}, {"accumulate": 4}, {"average": 0.9}]
+ALL = {"precision": "mixed_float16", "clip_norm": 0.5, "accumulate": 4, "average": 0.9}
+EACH = [{name: value} for name, value in (("precision", "mixed_bfloat16"), *ALL.items())]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def farthest(some, others):
     return max(np.abs(a - b).max() for a, b in zip(some, others, strict=True))
 
 
-@pytest.mark.parametrize("asked", ASKED, ids=str)
+@pytest.mark.parametrize("asked", [ALL, *(pytest.param(one, marks=pytest.mark.slow) for one in EACH)], ids=str)
 def test_a_training_that_goes_on_with_an_option_ends_with_the_same_bits(asked, recipe, tmp_path, monkeypatch):
     options = Options(**asked)
     whole = train.train(recipe, {"epochs": 2, "dropout": 0.2}, out=str(tmp_path / "whole"), options=options)

@@ -11,6 +11,8 @@ from kerastoolkit.experiment import InputError
 from kerastoolkit.export import export
 from kerastoolkit.predict import predict
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
+
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SMALL = {"width": 32, "heads": 2, "feed_forward": 64, "depth": 1, "dropout": 0.0, "vocabulary": 290, "warm_up_steps": 60,
          "learning_rate": 0.01, "batch_tokens": 512, "averaged": 4, "smoothing": 0.0}  # fmt: skip

@@ -77,17 +77,25 @@ def newest(checkpoints):
     return max((int(each.name) for each in checkpoints.glob("[0-9]*")), default=0)
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(5, marks=pytest.mark.slow)])
-def test_workers_that_are_killed_and_started_again_end_with_the_same_bits(kills, tmp_path):
-    settings = ("--set", f"epochs={5 * kills}")  # of 20 steps
-    undisturbed = bits(trained_by_two(tmp_path, KILLABLE, "undisturbed", *settings))
-    arguments = (*training(KILLABLE, "run", *settings), *WORKERS)
-    randomly, kept = random.Random(kills), tmp_path / "run" / "checkpoints"
-    for number in range(kills):
-        before = newest(kept)
-        processes = start_workers(tmp_path, 2, *arguments)
+def test_workers_that_are_killed_and_started_again_end_with_the_same_bits(by_two, tmp_path):
+    check_kills(tmp_path, training(PLAIN, "run"), [10], bits(by_two))  # of 40 steps
+
+
+@pytest.mark.slow
+def test_workers_that_are_killed_five_times_end_with_the_same_bits(tmp_path):
+    settings, generator = ("--set", "epochs=25"), random.Random(5)
+    undisturbed = trained_by_two(tmp_path, KILLABLE, "undisturbed", *settings)
+    steps = [generator.randrange(1, 60) for _ in range(5)]  # of 20 an epoch
+    check_kills(tmp_path, training(KILLABLE, "run", *settings), steps, bits(undisturbed))
+
+
+def check_kills(folder, arguments, steps, undisturbed):
+    """Kills the chief and the other worker by turns, so many steps after each start, and compares what comes of it."""
+    arguments, kept = (*arguments, *WORKERS), folder / "run" / "checkpoints"
+    for number, after in enumerate(steps):
+        wanted = newest(kept) + after
+        processes = start_workers(folder, 2, *arguments)
         victim, survivor = processes[number % 2], processes[1 - number % 2]
-        wanted = before + randomly.randrange(1, 60)
         while newest(kept) < wanted:
             assert victim.poll() is None, victim.communicate()[1]
             time.sleep(0.01)
@@ -100,10 +108,10 @@ def test_workers_that_are_killed_and_started_again_end_with_the_same_bits(kills,
         assert last.startswith("error: ") and last.endswith("is gone; the checkpoints are kept, and the same command on all"
                                                             " workers continues"), errors  # fmt: skip
         victim.communicate()
-    for code, _, errors in ended(start_workers(tmp_path, 2, *arguments)):
+    for code, _, errors in ended(start_workers(folder, 2, *arguments)):
         assert code == 0, errors
         assert "after step" in errors
-    assert bits(tmp_path / "run") == undisturbed
+    assert bits(folder / "run") == undisturbed
 
 
 def test_a_signal_to_one_worker_stops_all_after_the_same_step(tmp_path):
@@ -132,13 +140,6 @@ main(None, {config(["train", PLAIN, "--out", "run", *WORKERS])} + (["--seed", "1
     assert told[0][2].strip().endswith("error: worker 1 was started with other settings than worker 0")
     assert told[1][2].strip().endswith("error: worker 1 was started with other settings than worker 0: seed 1, not 0")
     assert not (tmp_path / "run").exists()
-
-
-def test_more_replicas_than_examples_are_refused(tmp_path):
-    options = ("--set", "batch_size=2", "--strategy", "mirrored", "--logical-cpus", "3")
-    (code, _, errors), = ended([start_alone(tmp_path, *training(PLAIN, "run", *options))])
-    assert code == 2
-    assert "a step's 2 examples cannot be cut into 3 slices" in errors
 
 
 def test_a_run_goes_on_with_another_number_of_replicas_and_says_so(folder, tmp_path):

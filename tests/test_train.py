@@ -1,6 +1,7 @@
 import hashlib
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -42,6 +43,21 @@ def interrupted(killable, folder, monkeypatch, after, **overrides):
     monkeypatch.setattr(training, "save_checkpoint", real)
 
 
+@pytest.fixture(scope="module")
+def whole(killable, tmp_path_factory):
+    """A run of one epoch; not to be changed."""
+    return training.train(killable, {"epochs": 1}, out=str(tmp_path_factory.mktemp("whole") / "run"))
+
+
+@pytest.fixture(scope="module")
+def cut(killable, tmp_path_factory):
+    """The same, which failed after its third checkpoint; not to be changed."""
+    folder = tmp_path_factory.mktemp("cut") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        interrupted(killable, folder, patch, after=3, epochs=1)
+    return folder
+
+
 def test_a_run_leaves_what_the_other_verbs_need(finished_run):
     assert {path.name for path in finished_run.iterdir()} >= {"run.json", "history.csv", "model.keras", "serving.keras", "plots"}
     assert read_run(finished_run)["status"] == "finished"
@@ -50,11 +66,10 @@ def test_a_run_leaves_what_the_other_verbs_need(finished_run):
     assert history[-1]["loss"] < history[0]["loss"]
 
 
-def test_the_same_settings_give_the_same_bits_and_another_seed_gives_others(killable, tmp_path):
-    runs = [training.train(killable, {"epochs": 1}, out=str(tmp_path / str(i)), seed=seed) for i, seed in enumerate((3, 3, 4))]
-    first, second, other = (last_arrays(run) for run in runs)
-    assert first == second
-    assert first != other
+def test_the_same_settings_give_the_same_bits_and_another_seed_gives_others(killable, whole, tmp_path):
+    same, other = (training.train(killable, {"epochs": 1}, out=str(tmp_path / str(seed)), seed=seed) for seed in (0, 4))
+    assert last_arrays(same) == last_arrays(whole)
+    assert last_arrays(other) != last_arrays(whole)
 
 
 def test_the_same_command_on_a_finished_run_changes_nothing(killable, finished_run, capsys):
@@ -102,28 +117,27 @@ def test_a_run_continued_in_the_middle_of_an_epoch_ends_with_the_same_bits(killa
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped"])
-def test_a_damaged_newest_checkpoint_falls_back_to_the_older_one(killable, tmp_path, monkeypatch, capsys, damage):
-    whole = training.train(killable, {"epochs": 1}, out=str(tmp_path / "whole"))
-    interrupted(killable, tmp_path / "cut", monkeypatch, after=3, epochs=1)
+def test_a_damaged_newest_checkpoint_falls_back_to_the_older_one(killable, whole, cut, tmp_path, capsys, damage):
+    shutil.copytree(cut, tmp_path / "cut")
     path = newest(tmp_path / "cut") / "variables.safetensors"
     contents = bytearray(path.read_bytes())
     contents[len(contents) // 2] ^= 1
     path.write_bytes(contents[:-100] if damage == "truncated" else contents)
-    cut = training.train(killable, {"epochs": 1}, out=str(tmp_path / "cut"))
+    mended = training.train(killable, {"epochs": 1}, out=str(tmp_path / "cut"))
     assert "is damaged" in capsys.readouterr().err
-    assert last_arrays(cut) == last_arrays(whole)
+    assert last_arrays(mended) == last_arrays(whole)
 
 
-def test_a_run_whose_checkpoints_are_all_damaged_fails_in_one_line(killable, tmp_path, monkeypatch):
-    interrupted(killable, tmp_path / "run", monkeypatch, after=3)
+def test_a_run_whose_checkpoints_are_all_damaged_fails_in_one_line(killable, cut, tmp_path):
+    shutil.copytree(cut, tmp_path / "run")
     for path in (tmp_path / "run" / "checkpoints").iterdir():
         (path / "manifest.json").write_text("{}")
     with pytest.raises(RunError, match="every checkpoint in .* is damaged"):
-        training.train(killable, {}, out=str(tmp_path / "run"))
+        training.train(killable, {"epochs": 1}, out=str(tmp_path / "run"))
 
 
-def test_a_full_disk_ends_the_run_and_keeps_the_checkpoints(killable, tmp_path, monkeypatch):
-    interrupted(killable, tmp_path / "run", monkeypatch, after=2, epochs=1)
+def test_a_full_disk_ends_the_run_and_keeps_the_checkpoints(killable, whole, cut, tmp_path, monkeypatch):
+    shutil.copytree(cut, tmp_path / "run")
     before = hashes(tmp_path / "run" / "checkpoints")
 
     def full(path, data):
@@ -134,7 +148,6 @@ def test_a_full_disk_ends_the_run_and_keeps_the_checkpoints(killable, tmp_path, 
         with pytest.raises(RunError, match="No space left on device"):
             training.train(killable, {"epochs": 1}, out=str(tmp_path / "run"), checkpoint_seconds=0)
     assert hashes(tmp_path / "run" / "checkpoints") == before
-    whole = training.train(killable, {"epochs": 1}, out=str(tmp_path / "whole"))
     assert last_arrays(training.train(killable, {"epochs": 1}, out=str(tmp_path / "run"))) == last_arrays(whole)
 
 
@@ -164,18 +177,16 @@ def test_the_loss_is_what_is_minimised_with_the_losses_of_the_network_itself(tmp
     assert facts["loss_before_training"] > 1000 * training.dry_run(recipe, settings)["loss_before_training"]
 
 
-@pytest.mark.parametrize(("key", "value", "words"), [
-    ("threads", 999, "the run began on 999 processors"),
-    ("onednn", None, "oneDNN is (on and was off|off and was on) when the run began"),
-])  # fmt: skip
-def test_what_may_change_the_last_bits_is_told_when_a_run_goes_on(killable, tmp_path, capsys, key, value, words):
-    run = training.train(killable, {"epochs": 1}, out=str(tmp_path / "run"))
-    record = read_run(run)
+def test_what_may_change_the_last_bits_is_told_when_a_run_goes_on(killable, whole, tmp_path, capsys):
+    run = shutil.copytree(whole, tmp_path / "run")
     training.resume(str(run), epochs=2)
     assert "last bits" not in capsys.readouterr().err
-    write_run(run, {**read_run(run), key: not record["onednn"] if value is None else value})
+    record = read_run(run)
+    write_run(run, {**record, "threads": 999, "onednn": not record["onednn"]})
     training.resume(str(run), epochs=3)
-    assert re.search(f"warning: {words}.*: the last bits may differ", capsys.readouterr().err)
+    told = capsys.readouterr().err
+    for words in ("the run began on 999 processors", "oneDNN is (on and was off|off and was on) when the run began"):
+        assert re.search(f"warning: {words}.*: the last bits may differ", told)
 
 
 def test_a_diverging_run_names_the_step_and_keeps_its_checkpoints(killable, tmp_path):
@@ -187,8 +198,8 @@ def test_a_diverging_run_names_the_step_and_keeps_its_checkpoints(killable, tmp_
         assert all(np.isfinite(array).all() for name, array in arrays.items() if name.endswith("/kernel"))
 
 
-def test_a_finished_run_is_trained_for_more_epochs(killable, tmp_path):
-    run = training.train(killable, {"epochs": 1}, out=str(tmp_path / "run"))
+def test_a_finished_run_is_trained_for_more_epochs(killable, whole, tmp_path):
+    run = shutil.copytree(whole, tmp_path / "run")
     assert training.resume(str(run), epochs=2) == run
     assert [row["epoch"] for row in read_history(run)] == [1, 2]
     assert read_run(run)["arguments"]["epochs"] == 2

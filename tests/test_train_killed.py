@@ -168,7 +168,8 @@ def test_twenty_kills_at_random_moments_change_no_bit(tmp_path, undisturbed):
     assert total >= 20
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)])  # fmt: skip
 def test_a_signal_writes_a_checkpoint_and_the_same_command_continues(tmp_path, undisturbed, number, status):
     process = start(tmp_path)
     checkpoints = tmp_path / "run" / "checkpoints"

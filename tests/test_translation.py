@@ -13,6 +13,8 @@ from kerastoolkit.experiment import InputError, RunError
 from kerastoolkit.export import export
 from kerastoolkit.predict import predict
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
+
 KOREAN = ("영", "일", "이", "삼", "사", "오", "육", "칠", "팔", "구")
 ENGLISH = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SMALL = {"width": 32, "heads": 2, "feed_forward": 64, "depth": 1, "dropout": 0.0, "vocabulary": 290, "warm_up_steps": 60,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,20 @@ def tokenised(
     Raises:
         InputError: no training example is left.
     """
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string)] * 2, autograph=False)
+    def encode(sources, targets):
+        lengths = tf.reduce_sum(tf.cast(source_tokens(sources) != 0, tf.int32), axis=1)
+        return lengths, tf.RaggedTensor.from_tensor(target_tokens(targets), padding=0)
+
+    def encoded(texts: Source, indices: Any) -> Any:
+        raw = texts.fetch(indices)
+        return encode(raw[source], raw[target])
+
     parts, notes = {}, []
     for split in ("train", "validation"):
-        parts[split], left_out = _tokenised(data.split(split), source_tokens, target_tokens, source, target, longest)
+        parts[split], left_out = _tokenised(data.split(split), encoded, longest)
         if left_out:
             notes.append(f"{split} examples of more than {longest} tokens, left out: {left_out:,} of {data.split(split).size:,}")
     if not parts["train"].size:
@@ -36,19 +48,12 @@ def tokenised(
     return dataclasses.replace(data, notes=(*data.notes, *notes), **parts)
 
 
-def _tokenised(texts: Source, source_tokens: Any, target_tokens: Any, source: str, target: str,
-               longest: int | None) -> tuple[Source, int]:  # fmt: skip
+def _tokenised(texts: Source, encoded: Callable[[Source, Any], Any], longest: int | None) -> tuple[Source, int]:
     import tensorflow as tf
-
-    @tf.function(reduce_retracing=True, autograph=False)
-    def encode(indices):
-        raw = texts.fetch(indices)
-        source_lengths = tf.reduce_sum(tf.cast(source_tokens(raw[source]) != 0, tf.int32), axis=1)
-        return source_lengths, tf.RaggedTensor.from_tensor(target_tokens(raw[target]), padding=0)
 
     lengths, tokens = [np.zeros((0, 2), np.int32)], [np.zeros(0, np.int32)]
     for start in range(0, texts.size, AT_ONCE):
-        source_lengths, written = encode(tf.range(start, min(start + AT_ONCE, texts.size), dtype=tf.int64))
+        source_lengths, written = encoded(texts, tf.range(start, min(start + AT_ONCE, texts.size), dtype=tf.int64))
         lengths.append(np.stack([source_lengths.numpy(), written.row_lengths().numpy()], axis=1).astype(np.int32))
         tokens.append(written.flat_values.numpy())
     lengths, flat = np.concatenate(lengths), np.concatenate(tokens)

@@ -178,7 +178,7 @@ def test_one_image_is_learned_by_heart():
     image, optimizer = images(64, 64, batch=1), keras.optimizers.Adam(2e-3)
     targets = {"boxes": tf.constant([[[3.0, 5, 33, 52], [40, 8, 60, 30]]]), "labels": tf.constant([[2, 0]])}
 
-    @tf.function
+    @tf.function(autograph=False)
     def step():
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(yolov8_loss(targets, network(image, training=True)))

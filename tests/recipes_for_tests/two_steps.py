@@ -1,6 +1,6 @@
 """A program: trains recipes for two steps, alone or together with other replicas, and prints what came of it as JSON.
 
-    python two_steps.py alone|mirrored|multi-worker '[{"recipe": "digits-cnn", "settings": {}}, ...]'
+    python two_steps.py alone|mirrored|multi-worker|mirrored+alone '[{"recipe": "digits-cnn", "settings": {}}, ...]'
 """
 
 import hashlib
@@ -29,7 +29,8 @@ def two_steps(name, settings, workers):
     slices = None if state.is_alone else workers.slices()
     compile_steps(state)(iter(training_batches(experiment, seed=0, start=0, end=2, slices=slices)), tf.constant(2))
     after = [np.array(variable.numpy()) for variable in weights]
-    return {"recipe": name, "finite": int(state.failed_at.numpy()) == -1, "loss": state.means()["loss"],
+    return {"recipe": name, "replicas": workers.replicas, "finite": int(state.failed_at.numpy()) == -1,
+            "loss": state.means()["loss"],
             "moved": float(max(np.abs(one - other).max() for one, other in zip(before, after, strict=True))),
             "start": digest(before), "end": digest(after)}  # fmt: skip
 
@@ -39,9 +40,10 @@ def digest(arrays):
 
 
 def main(where, cases):
-    workers = ALONE if where == "alone" else start_workers(where, 2 if where == "mirrored" else None)
-    for case in cases:
-        print(json.dumps(two_steps(case["recipe"], case["settings"], workers)), flush=True)
+    for each in where.split("+"):
+        workers = ALONE if each == "alone" else start_workers(each, 2 if each == "mirrored" else None)
+        for case in cases:
+            print(json.dumps(two_steps(case["recipe"], case["settings"], workers)), flush=True)
 
 
 if __name__ == "__main__":
