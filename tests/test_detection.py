@@ -179,6 +179,7 @@ def overlap(box, other):
     return wide * high / (sum(areas) - wide * high)
 
 
+@pytest.mark.slow
 def test_things_told_by_colour_are_found_and_scored(evaluated, run, folder):
     record, report = evaluated
     assert record["figures"]["ap50"] > 0.8
@@ -192,6 +193,7 @@ def test_things_told_by_colour_are_found_and_scored(evaluated, run, folder):
     assert plots == {"curves", "precision_recall", "confusion", "best", "worst"}
 
 
+@pytest.mark.slow
 def test_the_figures_are_those_that_cocos_program_gives_the_export_without_this_package(evaluated, exported, folder, tmp_path):
     files = [folder / "annotations" / "instances_test.json", folder / "test", tmp_path / "figures.json"]
     command = [sys.executable, "-c", ELSEWHERE, *map(str, (exported, *files))]
@@ -204,6 +206,7 @@ def test_the_figures_are_those_that_cocos_program_gives_the_export_without_this_
         assert figures[name] == (figure if figure is None else pytest.approx(figure, abs=1e-6)), name
 
 
+@pytest.mark.slow
 def test_boxes_are_in_pixels_of_the_photographs_own_size(answered):
     for row, number in zip(answered[0], (400, 401, 402, 404), strict=True):
         assert (row["height"], row["width"]) == picture(number)[0].shape[:2]
@@ -212,6 +215,7 @@ def test_boxes_are_in_pixels_of_the_photographs_own_size(answered):
         assert overlap(surest["box"], box) > 0.5
 
 
+@pytest.mark.slow
 def test_a_folder_of_photographs_is_answered_with_a_picture_of_each_and_results_in_cocos_format(answered, others):
     rows, out = answered
     names = [file_name(400), file_name(401), file_name(402), "kitchen.png"]
@@ -228,6 +232,7 @@ def test_a_folder_of_photographs_is_answered_with_a_picture_of_each_and_results_
     assert strictly((out / "coco_results.json").read_text()) == expected
 
 
+@pytest.mark.slow
 def test_an_export_tells_the_same_as_the_run(exported, answered, others):
     for row, expected in zip(predict(str(exported), [str(others)]), answered[0], strict=True):
         boxes, expected_boxes = row.pop("boxes"), expected["boxes"]
@@ -237,6 +242,7 @@ def test_an_export_tells_the_same_as_the_run(exported, answered, others):
             np.testing.assert_allclose([found["score"], *found["box"]], [own["score"], *own["box"]], rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_an_export_is_asked_for_files_for_decoded_pixels_or_for_all_candidates(exported, tmp_path):
     import tensorflow as tf
 
@@ -262,6 +268,7 @@ def test_an_export_is_asked_for_files_for_decoded_pixels_or_for_all_candidates(e
     np.testing.assert_allclose(candidates["boxes"][0, place], found["boxes"][0, 0], rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_predict_tells_the_time_of_each_part_on_standard_error_and_json_alone_on_standard_output(command, run, answered, others):
     middle = float(np.median([found["score"] for row in answered[0] for found in row["boxes"]]))
     status, output, errors = command("predict", str(run), str(others), "--conf", str(middle), "--json")
@@ -273,6 +280,7 @@ def test_predict_tells_the_time_of_each_part_on_standard_error_and_json_alone_on
     assert all(float(each) >= 0 for each in told) and float(told[1]) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "arguments", "message"),
     [
@@ -302,6 +310,7 @@ def test_a_training_stopped_among_mosaics_goes_on_to_plain_pictures_and_ends_wit
     assert (whole / "history.csv").read_bytes() == (cut / "history.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_another_folder_is_scored_only_where_it_has_the_same_classes(run, evaluated, tmp_path):
     before, few = (run / "evaluation.json").read_bytes(), {"train": [0], "val": [1], "test": [500, 501]}
     record, _ = evaluate(str(run), data=str(write_folder(tmp_path / "more", few)))

@@ -190,6 +190,7 @@ def test_a_builder_makes_layers_of_the_precision():
     assert network(np.zeros((1, 8, 8, 1), np.float32)).dtype == "bfloat16"
 
 
+@pytest.mark.slow
 def test_parts_without_a_text_of_their_own_do_not_count(tmp_path):
     pairs = tmp_path / "pairs.tsv"
     pairs.write_text("".join(f"{'ein langer Hund ' * (n % 5 + 1)}{n}\t{'a long dog ' * (n % 5 + 1)}{n}\n" for n in range(60)))

@@ -143,6 +143,7 @@ def test_an_export_answers_the_same_maps_without_this_package(exported, answered
     assert predict(str(exported), files) == answered[0]
 
 
+@pytest.mark.slow
 def test_a_training_that_was_stopped_and_goes_on_ends_with_the_same_bits(run, settings, tmp_path, monkeypatch):
     real, saved = checkpoints.save_checkpoint, []
 
@@ -204,6 +205,7 @@ def test_a_segmentation_recipe_is_shown_as_json(command):
     assert strictly(output)["data"]["classes"][0] == "background"
 
 
+@pytest.mark.slow
 def test_images_answered_in_tiles_keep_their_resolution_from_training_to_export(settings, others, tmp_path):
     tiled = {**settings, "tiles": True, "height": 16, "width": 20, "epochs": 2}
     run = train.train(catalog.find_recipe("shapes-unet"), tiled, out=str(tmp_path / "run"))

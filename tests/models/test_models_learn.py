@@ -46,8 +46,10 @@ def pixel_accuracy(network, images, truths):
     "builder",
     [
         lambda: models.unet(classes=4, filters=16, depth=2, batch_norm=True, dropout=0.0),
-        lambda: models.unet(classes=4, filters=16, depth=2, batch_norm=True, up="resize", padding="mirror", dropout=0.0),
-        lambda: models.fcn8s(classes=4, backbone="vgg11", batch_norm=True, width=32, dropout=0.0),
+        pytest.param(lambda: models.unet(classes=4, filters=16, depth=2, batch_norm=True, up="resize", padding="mirror",
+                                         dropout=0.0), marks=pytest.mark.slow),
+        pytest.param(lambda: models.fcn8s(classes=4, backbone="vgg11", batch_norm=True, width=32, dropout=0.0),
+                     marks=pytest.mark.slow),
     ],
 )
 def test_a_network_fits_the_classes_of_squares_in_two_images(builder):

@@ -15,10 +15,11 @@ from kerastoolkit.serving.decoding import SETTINGS, Decode
 
 SMALL = {"depth": 1, "width": 16, "heads": 2, "feed_forward": 32, "dropout": 0.0}
 NETWORKS = [
-    pytest.param(models.transformer, SMALL, id="post_norm"),
+    pytest.param(models.transformer, SMALL, id="post_norm", marks=pytest.mark.slow),
     pytest.param(models.transformer, {**SMALL, "norm_first": True, "shared_embeddings": False}, id="norm_first"),
     pytest.param(models.attention_seq2seq, {"cell": "gru", "attention": "additive", "units": 32, "embedding": 16}, id="gru"),
-    pytest.param(models.attention_seq2seq, {"cell": "lstm", "attention": "dot", "units": 32, "embedding": 16}, id="lstm"),
+    pytest.param(models.attention_seq2seq, {"cell": "lstm", "attention": "dot", "units": 32, "embedding": 16}, id="lstm",
+                 marks=pytest.mark.slow),
 ]
 
 

@@ -172,6 +172,7 @@ def test_boxes_are_float32_where_the_network_computes_in_16_bits():
     assert {each.dtype for each in network(images(32, 32), training=False).values()} == {tf.float32}
 
 
+@pytest.mark.slow
 def test_one_image_is_learned_by_heart():
     keras.utils.set_random_seed(0)
     network = models.yolov8n(classes=3, input_shape=(64, 64, 3))
