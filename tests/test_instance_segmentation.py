@@ -180,6 +180,7 @@ def answered(run, others, tmp_path_factory):
     return predict(str(run), [str(others)], out=str(out)), out
 
 
+@pytest.mark.slow
 def test_things_are_found_with_their_masks_and_scored(evaluated, run, folder):
     record, report = evaluated
     assert record["figures"]["mask_ap50"] > 0.8 and record["figures"]["mask_ap75"] > 0.5
@@ -192,6 +193,7 @@ def test_things_are_found_with_their_masks_and_scored(evaluated, run, folder):
     assert plots == {"curves", "precision_recall", "confusion", "best", "worst"}
 
 
+@pytest.mark.slow
 def test_the_history_tells_each_of_the_five_losses(run):
     header, *lines = (run / "history.csv").read_text().splitlines()
     names = ["objectness", "anchor_boxes", "classes", "boxes", "masks"]
@@ -201,6 +203,7 @@ def test_the_history_tells_each_of_the_five_losses(run):
     assert all(last[name] < first[name] for name in ("objectness", "classes", "masks"))
 
 
+@pytest.mark.slow
 def test_the_figures_are_those_that_cocos_program_gives_the_export_without_this_package(evaluated, exported, folder, tmp_path):
     files = [folder / "annotations" / "instances_test.json", folder / "test", tmp_path / "figures.json"]
     command = [sys.executable, "-c", ELSEWHERE, *map(str, (exported, *files))]
@@ -219,6 +222,7 @@ def overlap(mask, other):
     return (mask & other).sum() / (mask | other).sum()
 
 
+@pytest.mark.slow
 def test_a_folder_of_photographs_is_answered_with_a_picture_of_each_and_masks_in_cocos_format(answered, others):
     rows, out = answered
     names = [file_name(400), file_name(401), file_name(402), "kitchen.png"]
@@ -242,6 +246,7 @@ def test_a_folder_of_photographs_is_answered_with_a_picture_of_each_and_masks_in
     assert next(records, None) is None
 
 
+@pytest.mark.slow
 def test_an_export_tells_the_same_as_the_run(exported, answered, others):
     for row, expected in zip(predict(str(exported), [str(others)]), answered[0], strict=True):
         found, own = row.pop("instances"), expected["instances"]
@@ -251,6 +256,7 @@ def test_an_export_tells_the_same_as_the_run(exported, answered, others):
             np.testing.assert_allclose([one["score"], *one["box"]], [other["score"], *other["box"]], rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_an_image_has_the_same_answer_alone_and_among_images_of_other_sizes(exported, others):
     import tensorflow as tf
 
@@ -269,6 +275,7 @@ def test_an_image_has_the_same_answer_alone_and_among_images_of_other_sizes(expo
             assert one.shape == (height, width) and (one != other).mean() < 0.01
 
 
+@pytest.mark.slow
 def test_predict_tells_the_time_of_each_part(command, run, others):
     status, output, errors = command("predict", str(run), str(others), "--json")
     assert status == 0, errors
@@ -278,6 +285,7 @@ def test_predict_tells_the_time_of_each_part(command, run, others):
     assert float(told[1]) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -142,6 +142,7 @@ main(None, {config(["train", PLAIN, "--out", "run", *WORKERS])} + (["--seed", "1
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_replicas_and_says_so(folder, tmp_path):
     process = start_alone(tmp_path, *training(PLAIN, "run", *MIRRORED))
     while not newest(tmp_path / "run" / "checkpoints"):

@@ -218,6 +218,7 @@ def test_early_stopping_remembers_how_long_it_has_waited(killable, tmp_path, mon
     assert len(read_history(cut)) > len(epochs)
 
 
+@pytest.mark.slow
 def test_a_slowing_callback_remembers_the_rate(killable, tmp_path, monkeypatch):
     whole = training.train(killable, {"callback": "slows", "epochs": 4}, out=str(tmp_path / "whole"))
     rates = [row["learning_rate"] for row in read_history(whole)]

@@ -158,6 +158,7 @@ def test_the_name_of_a_file_that_is_not_there_is_no_sentence(translator, name):
         predict(str(translator[0]), [name])
 
 
+@pytest.mark.slow
 def test_training_that_goes_on_with_other_pairs_is_refused(tmp_path):
     """Their sub-words are others, so that the network's embeddings would stand for something else."""
     pairs = [spelled(number) for number in range(1_000, 1_060)]

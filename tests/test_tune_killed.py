@@ -46,6 +46,7 @@ def undisturbed(tmp_path_factory):
     return outcome(folder)
 
 
+@pytest.mark.slow
 def test_a_kill_of_a_trial_and_one_of_the_search_change_neither_the_table_nor_a_bit(tmp_path, undisturbed):
     (tmp_path / "kill-at").write_text("9")  # the first trial dies while it writes a checkpoint
     code, out, err = finish(tmp_path, 2)

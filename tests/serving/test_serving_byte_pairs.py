@@ -15,6 +15,7 @@ from tokenizers import pre_tokenizers
 
 from kerastoolkit.data.byte_pairs import byte_pairs
 from kerastoolkit.experiment import InputError
+from kerastoolkit.formats.saved_model import write_endpoints
 from kerastoolkit.serving.byte_pairs import (
     END,
     FIRST_BYTE,
@@ -322,7 +323,7 @@ def test_an_export_answers_in_a_process_with_tensorflow_alone(tmp_path):
     expected = {name: value.numpy() for name, value in model({"text": given}).items()}
     for name, value in loaded({"text": given}).items():
         np.testing.assert_array_equal(value, expected[name])
-    model.export(tmp_path / "exported", verbose=False)
+    write_endpoints({"serve": model}, tmp_path / "exported")
     np.save(tmp_path / "texts.npy", np.array([each.encode().hex() for each in TEXTS]))
     program = f"""
 import sys

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from kerastoolkit import models
+from kerastoolkit.formats.saved_model import write_endpoints
 from kerastoolkit.serving.decoding import SETTINGS, Decode, SourceAttention
 
 SIZES = {"source_vocabulary": 9, "target_vocabulary": 9}
@@ -38,9 +39,9 @@ def test_a_model_that_writes_is_saved_exported_and_loaded(network, tmp_path):
     assert len({tuple(text) for text in expected["tokens"].numpy()}) > 1
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    model.export(tmp_path / "exported", verbose=False)
+    write_endpoints({"serve": model}, tmp_path / "exported")
     exported = tf.saved_model.load(tmp_path / "exported")
-    for again in (loaded(GIVEN), exported.serve(GIVEN)):
+    for again in (loaded(GIVEN), exported.serve(**GIVEN)):
         np.testing.assert_array_equal(again["tokens"], expected["tokens"])
         np.testing.assert_allclose(again["score"], expected["score"], rtol=1e-5)
         np.testing.assert_allclose(again["attention"], expected["attention"], atol=1e-5)

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 import tokenizers
 
+from kerastoolkit.formats.saved_model import write_endpoints
 from kerastoolkit.serving.word_pieces import MARKS, WordPieces, check_pieces, word_piece_inputs
 
 LONG = "a" * 100
@@ -191,7 +192,7 @@ print(json.dumps(found["tokens"].numpy().tolist()))
 
 def test_an_export_gives_the_same_where_there_is_tensorflow_alone(tmp_path):
     model = word_piece_inputs(PIECES, lower=True, longest=40, pairs=False)
-    model.export(tmp_path / "model", verbose=False)
+    write_endpoints({"serve": model}, tmp_path / "model")
     (tmp_path / "texts.json").write_text(json.dumps(TEXTS))
     command = [sys.executable, "-c", ELSEWHERE, str(tmp_path / "model"), str(tmp_path / "texts.json")]
     result = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=300)

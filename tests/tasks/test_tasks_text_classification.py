@@ -226,6 +226,7 @@ def test_predictions_of_a_run_and_of_its_export_are_the_same_and_drawn(run, expo
     assert sorted(path.name[:4] for path in tmp_path.iterdir()) == ["001-", "002-", "003-", "004-"]
 
 
+@pytest.mark.slow
 def test_many_texts_are_answered_by_one_graph_as_few_are_without(run, monkeypatch):
     monkeypatch.setattr("kerastoolkit.predict.MOST_AT_ONCE", 2)
     texts = [f"{text} {number}" for number in range(11) for text in TEXTS[:2]] + ["film"]
