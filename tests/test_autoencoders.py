@@ -243,6 +243,7 @@ def test_a_denoising_autoencoder_goes_all_the_way(files, tmp_path):
         np.testing.assert_allclose(np.asarray(image), cleaned[0, ..., 0], atol=0.51)
 
 
+@pytest.mark.slow
 def test_a_flat_folder_of_photographs_goes_all_the_way(photographs, tmp_path, command):
     settings = {"data": str(photographs), "size": 12, "filters": (4,), "hidden": (), "code": 3, "epochs": 2, "batch_size": 8}
     run = train.train(catalog.find_recipe("mnist-convolutional-autoencoder"), settings, out=str(tmp_path / "run"))

@@ -9,8 +9,7 @@ from kerastoolkit.steps import compile_steps
 from kerastoolkit.training_state import State
 
 # Some are exported in test_translation.py, test_summarisation.py, test_detection.py and test_instance_segmentation.py.
-FAST = ("digits-cnn", "cifar10-resnet20-fast", "weather-gru", "stocks-lstm", "shakespeare-rnn",
-        "mnist-sparse-autoencoder", "text8-skipgram", "shapes-unet")  # fmt: skip
+FAST = ("digits-cnn", "weather-gru", "stocks-lstm", "shakespeare-rnn", "mnist-sparse-autoencoder", "text8-skipgram")
 SMALLER = {"coco-mask-rcnn": {"batch_size": 2, "height": 256, "width": 256}}  # which would take minutes and 20 GB
 CASES = [
     pytest.param(recipe, id=recipe.name, marks=() if recipe.name in FAST else pytest.mark.slow) for recipe in catalog.recipes()

@@ -114,6 +114,7 @@ def check_kills(folder, arguments, steps, undisturbed):
     assert bits(folder / "run") == undisturbed
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_worker_stops_all_after_the_same_step(tmp_path):
     arguments = (*training(KILLABLE, "run", "--set", "epochs=400"), *WORKERS)
     processes = start_workers(tmp_path, 2, *arguments)

@@ -37,7 +37,8 @@ def texts(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module", params=RECIPES)
+@pytest.fixture(scope="module", params=[
+    pytest.param(name, marks=pytest.mark.slow if name == "text8-cbow" else ()) for name in RECIPES])  # fmt: skip
 def run(request, texts, tmp_path_factory):
     """A finished run of each recipe on these texts."""
     recipe = catalog.find_recipe(request.param)

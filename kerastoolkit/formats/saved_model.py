@@ -41,7 +41,7 @@ def signature_name(endpoint: str) -> str:
 
 
 def write_endpoints(endpoints: dict[str, keras.Model], path: Path) -> None:
-    """Writes a SavedModel with these endpoints, of which the first is also ``serving_default``.
+    """Writes a SavedModel with these endpoints, of which ``serve`` is also ``serving_default``.
 
     Not by Keras' ExportArchive, which traces each endpoint four times where once is enough.
     """

@@ -90,6 +90,7 @@ def scored(data, classes, pairs=False):
     return text_classification(classes, pairs).score(answered(serving, data, "test", {}, 2), data, serving)
 
 
+@pytest.mark.slow
 def test_pairs_are_scored_and_so_are_texts_with_the_separator_in_them(tmp_path):
     rows = [("a ||| b", "c", "no"), ("b", "d ||| a ||| b", "yes"), ("a ||| b ||| d", "c", "no")]
     for pairs in (True, False):

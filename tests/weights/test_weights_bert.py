@@ -270,6 +270,7 @@ def copied(run, tmp_path):
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_a_run_gives_another_network_its_encoder_its_sizes_and_its_vocabulary(run):
     trained = keras.saving.load_model(run / "model.keras", compile=False)
     made = models.bert_tagger(classes=3, weights=str(run))
