@@ -42,6 +42,7 @@ setup: .venv/installed
 list: setup
 	@$(KERASTOOLKIT) list
 
+# Files are handed out in their order: by their number of tests the longest would come last, on one processor alone.
 test: setup
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
